@@ -1,0 +1,97 @@
+"""The registry is the installed entry points, ours included; the constructor is the schema.
+
+A plug-in is a class whose options are the keyword-only fields of a pydantic dataclass; the string under
+a field is its help. Nothing registers itself, and nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import pydantic
+
+from synthgen.errors import PluginError
+from synthgen.types import Json
+
+Group = Literal["generators", "trainers", "checks", "formats"]
+GROUPS: tuple[Group, ...] = ("generators", "trainers", "checks", "formats")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An installed plug-in that was not imported yet."""
+
+    group: Group
+    name: str
+    distribution: str
+    version: str
+    target: str
+
+
+@lru_cache
+def _points(group: Group) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"synthgen.{group}"))
+
+
+def installed(group: Group) -> list[Plugin]:
+    """Every plug-in of a group, sorted by name. Imports none of them."""
+    return sorted((Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
+                   for p in _points(group)), key=lambda p: p.name)
+
+
+def find(group: Group, name: str) -> type:
+    """The class behind a plug-in's name.
+
+    Raises: PluginError when the name is unknown, claimed by two distributions, or cannot be imported.
+    """
+    points = [p for p in _points(group) if p.name == name]
+    owners = sorted({p.dist.name if p.dist else "?" for p in points})
+    if not points:
+        names = [p.name for p in installed(group)]
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}")
+    if len(owners) > 1:
+        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; uninstall all but one")
+    try:
+        loaded: type = points[0].load()
+    except Exception as error:
+        raise PluginError(f"the {group[:-1]} {name!r} of {owners[0]} cannot be imported: "
+                          f"{type(error).__name__}: {error}") from error
+    return loaded
+
+
+def schema(plugin: type) -> Json:
+    """JSON schema of a plug-in's options; a plug-in without options gives an empty object."""
+    if not pydantic.dataclasses.is_pydantic_dataclass(plugin):
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    return pydantic.TypeAdapter(plugin).json_schema()
+
+
+def problems(plugin: type, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is wrong with options, as pydantic's list of {loc, msg, type, input}; empty when all is well."""
+    if not pydantic.dataclasses.is_pydantic_dataclass(plugin):
+        return [{"loc": (key,), "msg": "Unexpected keyword argument", "type": "unexpected_keyword_argument",
+                 "input": value} for key, value in options.items()]
+    try:
+        pydantic.TypeAdapter(plugin).validate_python(options)
+    except pydantic.ValidationError as error:
+        return [dict(e) for e in error.errors(include_url=False)]
+    return []
+
+
+def build(group: Group, name: str, options: dict[str, Any]) -> Any:
+    """An instance of a plug-in.
+
+    Raises: PluginError for an unknown name or options that it does not take.
+    """
+    plugin = find(group, name)
+    wrong = problems(plugin, options)
+    if wrong:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong)
+        raise PluginError(f"{group[:-1]} {name!r}: {said}")
+    return plugin(**options)

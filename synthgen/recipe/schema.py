@@ -1,0 +1,192 @@
+"""What a recipe may say. One class per section; the string under a field is its help.
+
+Every section is strict: an unknown key is an error. Options of a plug-in stand beside its `use:` and are
+checked against the plug-in's own constructor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from synthgen.images import MAX_PIXELS, Bits
+from synthgen.types import Task
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Open(Section):
+    """A part that names a plug-in: what is not a key of its own is an option of that plug-in."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The plug-in's own options."""
+        return dict(self.model_extra or {})
+
+
+class Source(Section):
+    """One dataset on disk."""
+
+    path: Path
+    """Folder (or COCO file), relative to the recipe file."""
+    format: Annotated[str, Field(examples=["coco"])] = "auto"
+    """How it is written: coco | yolo | imagefolder | masks | images | shards, or auto to look."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Take only the first so many images; with limit_per_class, of each class."""
+    limit_per_class: bool = False
+    """Count `limit` for each image class separately (task classify)."""
+
+
+class Data(Section):
+    """What there is: a labelled seed, and where there are, an unlabelled pool and a locked test split."""
+
+    seed: Source
+    """The labelled images that a person made."""
+    pool: Source | None = None
+    """Unlabelled images of the same kind; any labels in it are not read."""
+    pool_truth: Source | None = None
+    """Labels of the pool, kept aside. Used only to simulate a person's answer and to score the
+    pseudo-labels, and every number that used it says so."""
+    test: Source | None = None
+    """Labelled images locked away by hash; only the final evaluation opens them."""
+    bits: Bits = 16
+    """Bits that a 16-bit grey image really uses (a 12-bit camera: 12)."""
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS * 4)] = MAX_PIXELS
+    """Images whose header promises more pixels than this are not decoded."""
+    max_bad_fraction: Share = 0.02
+    """Share of unreadable or invalid items above which the run stops (exit 5)."""
+    leaks: Literal["refuse", "warn"] = "refuse"
+    """What to do when a test image also stands in seed or pool."""
+
+
+class Generate(Open):
+    """One generator: how many samples it makes, of which layouts."""
+
+    name: Name
+    """How the report and -S speak of it."""
+    use: str = "compose"
+    """The generator plug-in."""
+    count: Annotated[int, Field(ge=0, le=10_000_000)] = 400
+    """How many samples to make."""
+    enabled: bool = True
+    """False: checked, but not run."""
+
+
+class Filter(Section):
+    """What is dropped before mixing, with the reason kept."""
+
+    min_visible: Share = 0.2
+    """Instances of which less than this share is visible become ignored pixels."""
+    min_area: Annotated[int, Field(ge=1)] = 12
+    """Instances with fewer visible pixels than this become ignored pixels."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """Synthetic images that are pixel for pixel the same as an earlier one or as a seed image."""
+
+
+class Mix(Section):
+    """How real and synthetic samples are shown to the labeler."""
+
+    real: Share = 0.5
+    """Share of each batch that is real."""
+    per_class: Literal["none", "balance"] = "none"
+    """balance: samples of rare classes are shown more often, so that classes are met equally often."""
+    synthetic_until: Share = 0.0
+    """Curriculum: for this share of the steps show synthetic samples only."""
+
+
+class Train(Open):
+    """The labeler."""
+
+    use: str = "labeler"
+    """The trainer plug-in."""
+    calibration_folds: Annotated[int, Field(ge=0, le=10)] = 2
+    """Folds of the seed for the temperature of the scores: each is held out once; 0 = uncalibrated."""
+
+
+class Label(Section):
+    """How the pool is labelled."""
+
+    accept: Share = 0.5
+    """Instances with a calibrated score of at least this are accepted."""
+    ignore: Share = 0.15
+    """Instances below this are dropped into the ignored pixels; between the two: for a person."""
+    tta: bool = True
+    """Average over flips and quarter turns."""
+
+
+class GateEntry(Open):
+    """One check of the gate and its bound."""
+
+    check: str
+    """The check plug-in."""
+
+
+class Evaluate(Section):
+    """What the dataset must show before it is exported."""
+
+    gate: tuple[GateEntry, ...] = tuple(
+        GateEntry(check=c) for c in ("integrity", "realism", "drift", "utility"))
+    """The checks, in the order of the report."""
+    on_inconclusive: Literal["warn", "fail"] = "warn"
+    """What an inconclusive check means for the verdict."""
+    permutations: Annotated[int, Field(ge=19, le=100_000)] = 999
+    """Permutations per test."""
+
+
+class Run(Section):
+    """How the run is done; nothing here changes what comes out, and nothing here is fingerprinted."""
+
+    out: Path = Path("runs")
+    """Folder of run folders, relative to the working directory."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
+    """Processes and threads; auto = the cores of this machine."""
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    schema_: Annotated[Literal["synthgen/1"], Field(alias="schema")]
+    """Version of this format."""
+    name: Name
+    """Name of the run folder."""
+    task: Task
+    """instances | segment | detect | classify."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Class names, in the order of their indices."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
+    """The root of all randomness."""
+    shard_size: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Samples per shard: the unit of work that survives a kill."""
+    data: Data
+    generate: tuple[Generate, ...] = ()
+    filter: Filter = Filter()
+    mix: Mix = Mix()
+    train: Train = Train()
+    label: Label = Label()
+    evaluate: Evaluate = Evaluate()
+    export: tuple[str, ...] = ("coco",)
+    """Formats of the labelled dataset."""
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Recipe:
+        names = [g.name for g in self.generate]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"generate: the name {twice[0]!r} stands twice; every generator needs its own")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a class name stands twice")
+        return self
