@@ -93,7 +93,7 @@ def rle_ious(a: Sequence[Rle], b: Sequence[Rle], size: Size) -> NDArray[np.float
     if not a or not b:
         return np.zeros((len(a), len(b)))
     as_dicts = [[{"size": list(size), "counts": rle} for rle in rles] for rles in (a, b)]
-    return np.asarray(coco_mask.iou(as_dicts[0], as_dicts[1], [0] * len(b)))
+    return np.asarray(coco_mask.iou(as_dicts[0], as_dicts[1], [0] * len(b)), np.float64)
 
 
 def box_ious(a: Boxes, b: Boxes) -> NDArray[np.float64]:
@@ -103,7 +103,8 @@ def box_ious(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     inter = np.clip(high - low, 0, None).prod(-1).astype(np.float64)
     area_a, area_b = ((x[:, 2:] - x[:, :2]).clip(0).prod(-1).astype(np.float64) for x in (a, b))
     union = area_a[:, None] + area_b[None] - inter
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    ious: NDArray[np.float64] = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return ious
 
 
 def labels_from_ids(ids: NDArray[np.integer], classes: dict[int, int], *, reviewed: str = "none") -> Labels:
@@ -158,7 +159,7 @@ def polygons_from_mask(mask: Mask) -> tuple[list[NDArray[np.int64]], bool]:
     return outer, not holes
 
 
-def mask_from_polygons(polygons: Sequence[NDArray[np.floating]], size: Size) -> Rle:
+def mask_from_polygons(polygons: Sequence[NDArray[np.floating] | NDArray[np.integer]], size: Size) -> Rle:
     """The union of polygons (V, 2) x y in pixel-corner coordinates, as COCO rasterises it."""
     H, W = size
     flat = [np.asarray(p, np.float64).reshape(-1).tolist() for p in polygons]

@@ -6,6 +6,7 @@ a field is its help. Nothing registers itself, and nothing is imported before it
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 import pydantic
+import pydantic_core
 
 from synthgen.errors import PluginError
 from synthgen.types import Json
@@ -39,8 +41,9 @@ def _points(group: Group) -> tuple[EntryPoint, ...]:
 
 def installed(group: Group) -> list[Plugin]:
     """Every plug-in of a group, sorted by name. Imports none of them."""
-    return sorted((Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
-                   for p in _points(group)), key=lambda p: p.name)
+    found = [Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
+             for p in _points(group)]
+    return sorted(found, key=lambda p: p.name)
 
 
 def find(group: Group, name: str) -> type:
@@ -54,9 +57,11 @@ def find(group: Group, name: str) -> type:
         names = [p.name for p in installed(group)]
         close = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}")
+        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}"
+                          f"installed: {', '.join(names) or 'none'}")
     if len(owners) > 1:
-        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; uninstall all but one")
+        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; "
+                          "uninstall all but one")
     try:
         loaded: type = points[0].load()
     except Exception as error:
@@ -65,23 +70,52 @@ def find(group: Group, name: str) -> type:
     return loaded
 
 
-def schema(plugin: type) -> Json:
+def schema(plugin: type, ref_template: str = "#/$defs/{model}") -> Json:
     """JSON schema of a plug-in's options; a plug-in without options gives an empty object."""
     if not pydantic.dataclasses.is_pydantic_dataclass(plugin):
         return {"type": "object", "properties": {}, "additionalProperties": False}
-    return pydantic.TypeAdapter(plugin).json_schema()
+    return pydantic.TypeAdapter(plugin).json_schema(ref_template=ref_template)
+
+
+def option_names(plugin: type) -> list[str]:
+    """The options that a plug-in takes, in the order of its constructor."""
+    if not pydantic.dataclasses.is_pydantic_dataclass(plugin):
+        return []
+    return [f.name for f in dataclasses.fields(plugin) if f.init]
 
 
 def problems(plugin: type, options: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is wrong with options, as pydantic's list of {loc, msg, type, input}; empty when all is well."""
+    """What is wrong with options, as pydantic's list of {loc, msg, type, input}; empty when all is well.
+
+    Values are judged as JSON, strictly: a list is a tuple and a string a path, but "3" is no number. An
+    option that the plug-in does not know is always wrong, whatever its own `extra` setting says.
+    """
+    known = option_names(plugin)
+    wrong: list[dict[str, Any]] = [
+        {"loc": (key,), "msg": "unknown option", "type": "unexpected_keyword_argument", "input": value}
+        for key, value in options.items() if key not in known]
+    if pydantic.dataclasses.is_pydantic_dataclass(plugin):
+        try:
+            _parse(plugin, {k: v for k, v in options.items() if k in known})
+        except pydantic.ValidationError as error:
+            wrong += [dict(e) for e in error.errors(include_url=False)]
+    return wrong
+
+
+def settings(plugin: type, options: dict[str, Any]) -> dict[str, Json]:
+    """Every option of a plug-in as it will be, defaults included, as plain JSON.
+
+    Raises: pydantic.ValidationError for options in which `problems` finds any.
+    """
     if not pydantic.dataclasses.is_pydantic_dataclass(plugin):
-        return [{"loc": (key,), "msg": "Unexpected keyword argument", "type": "unexpected_keyword_argument",
-                 "input": value} for key, value in options.items()]
-    try:
-        pydantic.TypeAdapter(plugin).validate_python(options)
-    except pydantic.ValidationError as error:
-        return [dict(e) for e in error.errors(include_url=False)]
-    return []
+        return {}
+    every = pydantic.TypeAdapter(plugin).dump_python(_parse(plugin, options), mode="json")
+    return {name: every[name] for name in option_names(plugin)}
+
+
+def _parse(plugin: type, options: dict[str, Any]) -> Any:
+    text = pydantic_core.to_json(options, inf_nan_mode="constants")
+    return pydantic.TypeAdapter(plugin).validate_json(text, strict=True)
 
 
 def build(group: Group, name: str, options: dict[str, Any]) -> Any:

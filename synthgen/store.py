@@ -6,6 +6,7 @@ hash and where each sample lies. A tar without its JSON was never finished and i
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import io
 import json
@@ -67,7 +68,8 @@ def labels_to_json(labels: Labels) -> Json:
         out["truncated"] = labels.truncated.tolist()
     if labels.states != ("accepted",) * n:
         out["states"] = list(labels.states or ())
-    for name, default in (("ignore", None), ("image_class", None), ("reviewed", "none"), ("empty", "unknown")):
+    for name, default in (("ignore", None), ("image_class", None), ("image_score", 1.0), ("image_state", "accepted"),
+                          ("reviewed", "none"), ("empty", "unknown")):
         if getattr(labels, name) != default:
             out[name] = getattr(labels, name)
     return out
@@ -187,6 +189,58 @@ class Stored(Sequence[Sample]):
     @staticmethod
     def _labels(about: Json) -> Labels | None:
         return None if about["labels"] is None else labels_from_json(about["labels"])
+
+
+class Subset(Sequence[Sample]):
+    """Some samples of a stored dataset, in the order given, some with other labels; nothing is copied."""
+
+    def __init__(self, stored: Stored, indices: Sequence[int], labels: Mapping[str, Json] | None = None) -> None:
+        self.stored, self.indices, self.changed = stored, list(indices), dict(labels or {})
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, k: int) -> Sample: ...
+    @overload
+    def __getitem__(self, k: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, k: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(k, slice):
+            return [self[i] for i in range(*k.indices(len(self)))]
+        sample = self.stored[self.indices[k]]
+        return replace(sample, labels=self.labels(k))
+
+    def labels(self, k: int) -> Labels | None:
+        """The labels of sample k, without decoding its image."""
+        changed = self.changed.get(str(self.indices[k]))
+        return self.stored.labels(self.indices[k]) if changed is None else labels_from_json(changed)
+
+    def about(self, k: int) -> Json:
+        """The JSON of sample k as it was stored."""
+        return self.stored.about(self.indices[k])
+
+
+class Joined(Sequence[Sample]):
+    """Datasets one after the other."""
+
+    def __init__(self, *parts: Dataset) -> None:
+        self.parts = parts
+        self._ends = [sum(len(p) for p in parts[:i + 1]) for i in range(len(parts))]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, k: int) -> Sample: ...
+    @overload
+    def __getitem__(self, k: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, k: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(k, slice):
+            return [self[i] for i in range(*k.indices(len(self)))]
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        part = bisect.bisect_right(self._ends, k)
+        return self.parts[part][k - (self._ends[part - 1] if part else 0)]
 
 
 def without_labels(sample: Sample) -> Sample:

@@ -54,7 +54,8 @@ class Labels:
     truncated: (N,) bool, the object is cut by the image border.
     states: N of accepted | ignored | to_review.
     ignore: run-length string of the pixels that say nothing, or None.
-    image_class: the class of the whole image (task `classify`), or None.
+    image_class: the class of the whole image (task `classify`), or None; image_score in [0, 1] and image_state
+    say of it what scores and states say of instances.
     reviewed: who looked at the image: none | model | human.
     empty: for N = 0, whether somebody confirmed that there is nothing: unknown | confirmed.
 
@@ -72,6 +73,8 @@ class Labels:
     states: tuple[State, ...] | None = None
     ignore: Rle | None = None
     image_class: int | None = None
+    image_score: float = 1.0
+    image_state: State = "accepted"
     reviewed: Reviewed = "none"
     empty: Empty = "unknown"
 
@@ -172,7 +175,8 @@ class Mixture:
 
     samples: N samples. real: (N,) bool. weights: (N,) float64, summing to 1 within the real and
     within the synthetic ones. real_share: share of each batch that is real. synthetic_until: share of
-    the steps, from the start, that shows synthetic samples only (a curriculum); 0 = none.
+    the steps, from the start, that shows synthetic samples only (a curriculum); 0 = none. augment:
+    albumentations transforms by class name with their options; None = the trainer's own choice.
     """
 
     samples: Dataset
@@ -180,6 +184,7 @@ class Mixture:
     weights: NDArray[np.float64]
     real_share: float = 1.0
     synthetic_until: float = 0.0
+    augment: tuple[Mapping[str, Json], ...] | None = None
 
     def draw(self, progress: float, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """(n,) int64 indices of the samples to show when `progress` in [0, 1] of the steps is done."""
@@ -212,6 +217,7 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     log: Log = lambda what, done, total: None
+    base: Path = Path()                                    # relative paths in options start here
 
 
 @runtime_checkable
@@ -226,18 +232,26 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Labeler(Protocol):
-    """Labels images of any size; an instance that it doubts is `to_review` or `ignored`."""
+    """Labels images of any size, with scores in [0, 1]; tta: average over flips and quarter turns.
 
-    def label(self, images: Sequence[Image]) -> Iterator[Labels]: ...
+    features: (N, D) float32 of the images, for the checks.
+    """
+
+    def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]: ...
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
     def save(self, folder: Path) -> None: ...
 
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Makes a labeler; `load` gives back what `save` wrote."""
+    """Makes a labeler; `load` gives back what `save` wrote.
+
+    calibrate: the labeler with scores that mean what they say, from labelers that were trained without the
+    samples that they are paired with.
+    """
 
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler: ...
+    def calibrate(self, labeler: Labeler, held_out: Sequence[tuple[Labeler, Dataset]]) -> Labeler: ...
     def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> Labeler: ...
 
 
@@ -248,7 +262,8 @@ Verdict = Literal["pass", "warn", "fail", "inconclusive", "error", "skipped"]
 class Measurement:
     """One number with everything that is needed to distrust it.
 
-    value, interval: the estimate and its confidence interval (95 % unless `why` says otherwise).
+    value, interval: the estimate and its confidence interval (95 % unless `why` says otherwise); value is nan
+    where nothing could be measured (skipped, error).
     null: the interval that real against real would give, where that is known.
     detectable: the smallest effect that this many images could have shown.
     n: images per side. unit: of the value. why: the verdict in words. remedy: what to do about it.
@@ -276,8 +291,10 @@ class Evidence:
     """What the checks may look at.
 
     synthetic, seed, pool, test: datasets (test is empty unless the final evaluation opened it).
-    features: named (N, D) float32 arrays per dataset name, made through one identical path.
-    labelers: name → labeler: `mixed` is what the run trained, `real` the same steps on the seed alone.
+    features: dataset name (synthetic, seed, pool) → family (spectrum, handcrafted, …) → (N, D) float32, row k
+    of sample k, made through one identical path.
+    scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is what
+    the run trained, `real` the same steps on the seed alone.
     """
 
     synthetic: Dataset

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from synthgen.images import MAX_PIXELS, Bits
 from synthgen.types import Task
@@ -21,13 +22,13 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)]
 class Section(BaseModel):
     """A part of the recipe: unknown keys are errors, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Open(Section):
     """A part that names a plug-in: what is not a key of its own is an option of that plug-in."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -103,6 +104,8 @@ class Mix(Section):
     """balance: samples of rare classes are shown more often, so that classes are met equally often."""
     synthetic_until: Share = 0.0
     """Curriculum: for this share of the steps show synthetic samples only."""
+    augment: Literal["default", "none"] | tuple[dict[str, Any], ...] = "default"
+    """Albumentations transforms by class name, each {type: …, …its options}; or default, or none."""
 
 
 class Train(Open):
@@ -164,29 +167,38 @@ class Recipe(Section):
     """Name of the run folder."""
     task: Task
     """instances | segment | detect | classify."""
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1, examples=[["nucleus"]])]
     """Class names, in the order of their indices."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
     """The root of all randomness."""
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 64
     """Samples per shard: the unit of work that survives a kill."""
     data: Data
+    """What there is on disk: seed, pool, test."""
     generate: tuple[Generate, ...] = ()
+    """The generators, each with its own name; none: the labeler learns from the seed alone."""
     filter: Filter = Filter()
+    """What is dropped before mixing, with the reason kept."""
     mix: Mix = Mix()
+    """How real and synthetic samples are shown to the labeler."""
     train: Train = Train()
+    """The labeler that learns from the mixture, and then labels the pool."""
     label: Label = Label()
+    """How the pool is labelled."""
     evaluate: Evaluate = Evaluate()
+    """What the dataset must show before it is exported."""
     export: tuple[str, ...] = ("coco",)
     """Formats of the labelled dataset."""
     run: Run = Run()
+    """How the run is done; nothing here changes what comes out."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Recipe:
         names = [g.name for g in self.generate]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ValueError(f"generate: the name {twice[0]!r} stands twice; every generator needs its own")
+            raise PydanticCustomError("duplicate_name", f"generate: the name {twice[0]!r} stands twice; "
+                                                        "every generator needs its own")
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a class name stands twice")
+            raise PydanticCustomError("duplicate_name", "classes: a class name stands twice")
         return self

@@ -1,0 +1,216 @@
+"""`compose`: seed objects, or new outlines filled with their pixels, painted onto backgrounds. Labels are exact.
+
+After Dwibedi, Misra & Hebert, "Cut, Paste and Learn" (ICCV 2017): the same layout under several blends, so that
+a labeler learns to look past the seams; occlusion is resolved before labels are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+import synthgen
+from synthgen.errors import DataError
+from synthgen.geometry import encode_crop, id_map, mask_box, touches_border
+from synthgen.images import list_images, read_image
+from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
+from synthgen.seeds import rng_of, seed_of
+from synthgen.store import Stored, write_all
+from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
+from synthgen_compose.background import fitted, object_free
+from synthgen_compose.bank import Cutout, cut
+from synthgen_compose.harmonise import NoiseModel, noise_model, restore_noise
+from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint
+
+Background = Literal["inpaint", "keep"]
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class Compose:
+    """Composites with exact labels; sample k depends on seed k, on the options and on the seed images alone."""
+
+    layout: LayoutName = "shape"
+    """resample = the seed's objects moved; warp = its arrangements bent; shape = new outlines."""
+    background: tuple[Background | Path, ...] = ("inpaint",)
+    """inpaint = seed images freed of their objects; keep = seed images with their own objects; or a folder."""
+    blend: Annotated[tuple[Blend, ...], Field(min_length=1)] = ("feather", "gaussian", "poisson")
+    """Blends, taken in turn for the same layout: feather | gaussian | poisson | hard."""
+    density: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.3)
+    """Range of the number of objects, relative to the seed's."""
+    touching: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of objects put against another one on purpose; null = as often as in the seed."""
+    min_visible: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Objects of which less than this share is visible are not labelled; their pixels are ignored."""
+    gain_sd: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Spread of the objects' contrast (standard deviation of its logarithm)."""
+    match: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How far an object's surroundings are shifted to the colour of the place it comes to."""
+    noise: bool = True
+    """Put the sensor's noise back where warping smoothed it."""
+    size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = None
+    """Height and width of the images, px; null = as in the seed."""
+
+    def __post_init__(self) -> None:
+        if self.density[0] > self.density[1]:
+            raise ValueError(f"density: the lower end {self.density[0]} is above the upper end {self.density[1]}")
+        self._fitted: _Fitted | None = None
+
+    @property
+    def variants(self) -> int:
+        """How many samples share a layout: one per blend."""
+        return len(self.blend)
+
+    def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
+        """Cut the bank, model the layouts, measure the noise. The pool gives the noise its reference.
+
+        Raises: DataError when the seed has too little to compose from, or a background folder is empty.
+        """
+        del pool                                   # its images may hold objects: no background to paste on
+        seed = survey(real)
+        folders: list[list[Path]] = []
+        for source in self.background:
+            if isinstance(source, Path):
+                files = list_images(context.base / source)
+                if not files:
+                    raise DataError(f"{context.base / source}: there are no images here to use as backgrounds")
+                folders.append(files)
+        labelled = [k for k in range(len(real)) if (lab := real[k].labels) is not None and lab.masks is not None]
+        self._fitted = _Fitted(real, labelled, seed, cut(real, seed),
+                               layout_model(self.layout, seed, self.density, self.touching),
+                               Arrangement(seed, Resample(seed), self.density, seed.touching if self.touching is None else self.touching),
+                               noise_model(real), folders, context.seed, context.base)
+
+    def sample(self, seeds: Sequence[int]) -> Iterator[Sample]:
+        """One sample per seed. Seeds that differ only in their low 8 bits share layout and background, and differ in
+        the blend (low bits modulo the number of blends)."""
+        f = self._fitted
+        assert f is not None, "fit or load comes first"
+        for seed in seeds:
+            rng = rng_of(seed_of(seed >> 8, "compose"))
+            blend = self.blend[(seed & 0xFF) % len(self.blend)]
+            canvas, parent, background = self._background(f, rng)
+            size = frame_size(canvas)
+            if background == "keep":
+                things = f.extra.add(rng, size, canvas.ids > 0, share=float(rng.uniform(0.2, 0.7)))
+            else:
+                things = f.layouts.sample(rng, size).objects
+            cap = 0.97 * 255
+            for thing in things:
+                assert thing.source is not None
+                gain = float(np.exp(rng.normal(0, self.gain_sd)))
+                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match)
+            pixels = canvas.pixels
+            if self.noise:
+                pixels = restore_noise(pixels, canvas.touched & (pixels.mean(2) < cap), f.noise, rng_of(seed_of(seed, "noise")))
+            image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+            labels = labels_of(canvas, self.min_visible)
+            parents = (parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
+            yield Sample(f"compose-{seed:016x}", image, labels,
+                         Origin("synthetic", "compose", synthgen.__version__, "", seed, parents, "construction"),
+                         {"blend": blend, "layout": self.layout, "background": background,
+                          "sources": [s for s in canvas.sources if s >= 0]})
+
+    def save(self, folder: Path) -> None:
+        """The seed images; everything else follows from them and the options."""
+        f = self._fitted
+        assert f is not None, "fit comes first"
+        write_all(folder / "seed", f.real)
+        (folder / "compose.json").write_text(json.dumps({"seed": f.root, "base": str(f.base)}) + "\n")
+
+    def load(self, folder: Path) -> None:
+        """What `save` wrote."""
+        about = json.loads((folder / "compose.json").read_text())
+        self.fit(list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"])))
+
+    def _background(self, f: _Fitted, rng: np.random.Generator) -> tuple[Canvas, str, str]:
+        """A canvas, the id of the image that it was made from, and what kind of background it is."""
+        source = self.background[rng.integers(len(self.background))]
+        k = int(rng.choice(f.labelled))
+        sample = f.real[k]
+        assert sample.labels is not None
+        turn = int(rng.integers(8)) if f.survey.any_angle else 4 * int(rng.integers(2))
+        size = self.size or sample.labels.size
+        if isinstance(source, Path):
+            files = f.folders[[p for p in self.background if isinstance(p, Path)].index(source)]
+            file = files[rng.integers(len(files))]
+            return canvas_on(fitted(_turned(read_image(file), turn), size, rng)), file.name, "folder"
+        if source == "inpaint":
+            return canvas_on(fitted(_turned(f.object_free(k), turn), size, rng)), sample.id, "inpaint"
+        image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
+        canvas = canvas_on(image)
+        for number in np.unique(ids[ids > 0]):
+            own = ids == number
+            box = mask_box(own)
+            assert box is not None
+            x0, y0, x1, y1 = box
+            canvas.ids[own] = len(canvas.classes) + 1
+            canvas.classes.append(int(sample.labels.classes[number - 1]))
+            canvas.areas.append(int(own.sum()))
+            canvas.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
+            canvas.sources.append(-1)
+        return canvas, sample.id, "keep"
+
+
+class _Fitted:
+    """What `fit` learned."""
+
+    def __init__(self, real: Dataset, labelled: list[int], seed: Survey, cutouts: dict[int, Cutout], layouts: LayoutModel,
+                 extra: Arrangement, noise: NoiseModel, folders: list[list[Path]], root: int, base: Path) -> None:
+        self.real, self.labelled, self.survey, self.cutouts = real, labelled, seed, cutouts
+        self.layouts, self.extra, self.noise, self.folders, self.root, self.base = layouts, extra, noise, folders, root, base
+        self._free: dict[int, NDArray[np.uint8]] = {}
+
+    def seed_id(self, source: int) -> str:
+        """Id of the seed image that a survey instance stands in."""
+        return self.real[self.labelled[self.survey.instances[source].image]].id
+
+    def object_free(self, k: int) -> NDArray[np.uint8]:
+        """Seed image k without its objects; the last 64 are kept."""
+        if k not in self._free:
+            if len(self._free) >= 64:
+                self._free.pop(next(iter(self._free)))
+            sample = self.real[k]
+            assert sample.labels is not None
+            self._free[k] = object_free(sample.image, sample.labels, rng_of(seed_of(self.root, "object-free", sample.id)))
+        return self._free[k]
+
+
+def labels_of(canvas: Canvas, min_visible: float) -> Labels:
+    """Labels of what was painted: visible masks by who owns a pixel, whole masks inside the frame, the visible share
+    of each object. Objects below `min_visible` are left out, and what shows of them is ignored."""
+    size = frame_size(canvas)
+    n = len(canvas.classes)
+    seen = np.bincount(canvas.ids.ravel(), minlength=n + 1)[1:]
+    visible = seen / np.maximum(canvas.areas, 1)
+    keep = [k for k in range(n) if seen[k] > 0 and visible[k] >= min_visible]
+    masks: list[Rle] = []
+    amodal: list[Rle] = []
+    boxes = np.zeros((len(keep), 4), np.float32)
+    for row, k in enumerate(keep):
+        crop, top, left = canvas.amodal[k]
+        h, w = crop.shape
+        shown: Mask = canvas.ids[top:top + h, left:left + w] == k + 1
+        box = mask_box(shown)
+        assert box is not None
+        x0, y0, x1, y1 = box
+        boxes[row] = (left + x0, top + y0, left + x1, top + y1)
+        masks.append(encode_crop(shown[y0:y1, x0:x1], top + y0, left + x0, size))
+        amodal.append(encode_crop(crop, top, left, size))
+    dropped = [k + 1 for k in range(n) if k not in set(keep) and seen[k] > 0]
+    ignore = encode_crop(np.isin(canvas.ids, dropped), 0, 0, size) if dropped else None
+    return Labels(size=size, classes=np.asarray([canvas.classes[k] for k in keep], np.int64), boxes=boxes, masks=tuple(masks),
+                  amodal=tuple(amodal), visible=visible[keep].astype(np.float32), truncated=touches_border(boxes, size),
+                  ignore=ignore, empty="unknown" if keep else "confirmed")
+
+
+def _turned(array: NDArray[Any], k: int) -> NDArray[Any]:
+    """Symmetry k of the square (0…7): mirrored for k ≥ 4, then k mod 4 quarter turns."""
+    return np.ascontiguousarray(np.rot90(array[:, ::-1] if k >= 4 else array, k % 4))
+

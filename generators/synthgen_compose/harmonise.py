@@ -1,0 +1,75 @@
+"""What pasting took away from a picture is put back: the sensor's noise, at the level that real images show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.types import Dataset
+
+BINS = 12
+MAX_IMAGES = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NoiseModel:
+    """Standard deviation of fine grain (grey levels) against local brightness: the noise level function of
+    Liu, Freeman, Szeliski & Kang, "Noise estimation from a single image" (CVPR 2006), here as a lower-half mean
+    in bins of brightness.
+
+    brightness, sigma: (BINS,) float64, ascending brightness.
+    """
+
+    brightness: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+    def __call__(self, brightness: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Expected sigma at each brightness, linear between bins."""
+        return np.asarray(np.interp(brightness, self.brightness, self.sigma))
+
+
+def grain(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(H, W) local brightness and local standard deviation of the fine grain, of (H, W, 3) in 0…255.
+
+    The grain is the response to the kernel [1 −2 1; −2 4 −2; 1 −2 1] / 6, which planes and straight edges do not
+    excite (Immerkær 1996); its square is averaged over 9 × 9 px.
+    """
+    grey = pixels.mean(2, dtype=np.float32)
+    kernel = np.asarray([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+    fine = cv2.filter2D(grey, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT)
+    sigma = np.sqrt(np.maximum(cv2.blur(fine * fine, (9, 9)), 0))
+    return cv2.GaussianBlur(grey, (0, 0), 2.0), np.asarray(sigma, np.float32)
+
+
+def noise_model(images: Dataset) -> NoiseModel:
+    """The grain of up to 64 images, as a function of brightness."""
+    light, level = [], []
+    for k in np.linspace(0, len(images) - 1, min(len(images), MAX_IMAGES)).astype(int):
+        brightness, sigma = grain(images[int(k)].image.astype(np.float32))
+        light.append(brightness[::3, ::3].ravel())
+        level.append(sigma[::3, ::3].ravel())
+    b, s = np.concatenate(light), np.concatenate(level)
+    edges = np.quantile(b, np.linspace(0, 1, BINS + 1))
+    where = np.clip(np.searchsorted(edges, b, side="right") - 1, 0, BINS - 1)
+    # Texture and edges raise the local deviation, so the lower half of each bin speaks for the noise.
+    brightness, sigma = [], []
+    for k in range(BINS):
+        inside = where == k
+        if inside.sum() >= 8:
+            brightness.append(float(np.median(b[inside])))
+            sigma.append(float(np.median(s[inside])))
+    return NoiseModel(np.asarray(brightness), np.asarray(sigma))
+
+
+def restore_noise(pixels: NDArray[np.float32], touched: NDArray[np.bool_], model: NoiseModel,
+                  rng: np.random.Generator) -> NDArray[np.float32]:
+    """The picture with white noise added where it was touched and shows less grain than real images do."""
+    if not touched.any():
+        return pixels
+    brightness, sigma = grain(pixels)
+    lack = np.sqrt(np.maximum(model(brightness) ** 2 - sigma.astype(np.float64) ** 2, 0)) * touched
+    noise = rng.standard_normal(touched.shape) * lack
+    return np.asarray(pixels + noise[..., None], np.float32)

@@ -1,0 +1,152 @@
+"""Objects onto a picture, from back to front: pixels by alpha, labels by who was painted last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.layouts.shape import signed_distance
+from synthgen.layouts.survey import ANGLES, axes_of, radii
+from synthgen.types import Image, Placed, Size
+from synthgen_compose.background import pull_push
+from synthgen_compose.bank import RIM, Cutout
+
+Blend = Literal["feather", "gaussian", "poisson", "hard"]
+BLENDS: tuple[Blend, ...] = ("feather", "gaussian", "poisson", "hard")
+
+
+@dataclass(slots=True, eq=False)
+class Canvas:
+    """A picture in the making.
+
+    pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted.
+    touched: (H, W) bool, pixels that are not the background's own any more.
+    areas: px of each whole object, outside the frame included. amodal: (crop, top, left) inside the frame.
+    """
+
+    pixels: NDArray[np.float32]
+    ids: NDArray[np.int32]
+    touched: NDArray[np.bool_]
+    classes: list[int] = field(default_factory=list)
+    areas: list[int] = field(default_factory=list)
+    amodal: list[tuple[NDArray[np.bool_], int, int]] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+
+
+def canvas_on(background: Image) -> Canvas:
+    """An empty canvas on a background."""
+    H, W = background.shape[:2]
+    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32), np.zeros((H, W), bool))
+
+
+def paint(canvas: Canvas, thing: Placed, cutout: Cutout, blend: Blend, gain: float, match: float) -> None:
+    """Paint one object over what is there.
+
+    gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
+    shifted to the colour of the place it comes to.
+    An object wholly outside the frame paints nothing and gets no number.
+    """
+    H, W = canvas.ids.shape
+    h, w = thing.mask.shape
+    # The crop with its rim, cut to the frame.
+    top, left = thing.top - RIM, thing.left - RIM
+    y0, y1, x0, x1 = max(top, 0), min(top + h + 2 * RIM, H), max(left, 0), min(left + w + 2 * RIM, W)
+    if y0 >= y1 or x0 >= x1:
+        return
+    inner = np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
+    frame = np.s_[y0:y1, x0:x1]
+    mask = np.pad(thing.mask, RIM)
+    shown = mask[inner]
+    if not shown.any():
+        return
+    pixels, known = warped(thing, cutout)
+    here = canvas.pixels[frame]
+    source = pixels[inner]
+    alpha = _alpha(mask, known, blend)[inner]
+    if blend != "poisson":
+        if match:
+            rim = (alpha < 0.5) & ~shown & (canvas.ids[frame] == 0)
+            place = np.median(here[rim], axis=0) if rim.sum() >= 8 else cutout.around
+            source = (source - cutout.around) * gain + cutout.around + match * (place - cutout.around)
+        canvas.pixels[frame] = here + alpha[..., None] * (source - here)
+    else:
+        # Gradient-domain cloning (Pérez et al. 2003) with a membrane instead of a solver, as in Farbman et al. 2009:
+        # the difference around the cloned region, interpolated smoothly inwards, is added to the source. The region
+        # takes the rim along, so that the outline lies where the object's glow or shadow has ended.
+        region, inside = alpha > 0, (signed_distance(mask) < RIM - 2)[inner]
+        ring = (cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~region & ~inside
+        membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
+        canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
+    canvas.touched[frame] |= alpha > 0.02
+    number = len(canvas.classes) + 1
+    canvas.ids[frame][shown] = number
+    canvas.classes.append(thing.class_id)
+    canvas.areas.append(int(thing.mask.sum()))
+    ys, xs = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+    canvas.amodal.append((shown[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1].copy(), y0 + int(ys[0]), x0 + int(xs[0])))
+    canvas.sources.append(-1 if thing.source is None else thing.source)
+
+
+def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The cut-out's pixels (h + 2·RIM, w + 2·RIM, 3) float32 in the object's outline, and where they are known.
+
+    With an affine the source is moved rigidly. Else outline is mapped to outline: along each ray from the
+    centroid, inside by the share of the radius, outside by distance, so that the rim keeps its width.
+    """
+    h, w = thing.mask.shape
+    if thing.affine is not None:
+        affine = thing.affine.copy()
+        affine[:, 2] += RIM - affine[:, :2] @ [RIM, RIM]
+        size = (w + 2 * RIM, h + 2 * RIM)
+        exact = np.allclose(affine, np.rint(affine), atol=1e-6)
+        how = cv2.INTER_NEAREST if exact else cv2.INTER_CUBIC
+        pixels = cv2.warpAffine(cutout.patch.astype(np.float32), affine, size, flags=how | cv2.WARP_INVERSE_MAP,
+                                borderMode=cv2.BORDER_REPLICATE)
+        known = cv2.warpAffine(cutout.known.astype(np.uint8), affine, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    else:
+        cy, cx, angle, _ = axes_of(thing.mask)
+        own = radii(thing.mask)
+        y, x = np.mgrid[0:h + 2 * RIM, 0:w + 2 * RIM].astype(np.float32)
+        dy, dx = y - (cy + RIM), x - (cx + RIM)
+        r, theta = cv2.cartToPolar(dx, dy)
+        turn = cutout.angle - angle
+        target, source = _at(own, theta), _at(cutout.radii, theta + turn)
+        reach = np.where(r <= target, r / target * source, source + r - target)
+        map_y = (cutout.centre[0] + reach * np.sin(theta + turn)).astype(np.float32)
+        map_x = (cutout.centre[1] + reach * np.cos(theta + turn)).astype(np.float32)
+        pixels = cv2.remap(cutout.patch.astype(np.float32), map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        known = cv2.remap(cutout.known.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    return pixels, (known > 0) | np.pad(thing.mask, RIM)
+
+
+def _at(profile: NDArray[np.float64], theta: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A radial profile at any angle, linear between its rays."""
+    at = np.mod(theta, 2 * np.pi) * (ANGLES / (2 * np.pi))
+    low = np.floor(at).astype(int)
+    share = at - low
+    return np.asarray(profile[low % ANGLES] * (1 - share) + profile[(low + 1) % ANGLES] * share)
+
+
+def _alpha(mask: NDArray[np.bool_], known: NDArray[np.bool_], blend: Blend) -> NDArray[np.float32]:
+    """Opacity in [0, 1]: 1 well inside, 0 at the rim's end; feather takes the real rim along, hard takes none."""
+    if blend == "hard":
+        return mask.astype(np.float32)
+    distance = signed_distance(mask)
+    if blend == "poisson":
+        return (mask | (known & (distance < RIM - 2))).astype(np.float32)
+    if blend == "gaussian":
+        soft = cv2.GaussianBlur(((distance < 2.5) & known).astype(np.float32), (0, 0), 1.2)
+        return np.asarray(np.where(mask, np.maximum(soft, 0.9), soft), np.float32)
+    ramp = np.clip(1 - (distance - 1.0) / (RIM - 2.0), 0, 1)
+    # Where the rim belongs to a neighbour of the source, fade out faster: over one pixel.
+    soft = cv2.GaussianBlur(np.where(known, ramp, 0).astype(np.float32), (0, 0), 0.7)
+    return np.asarray(np.where(mask, 1.0, np.minimum(soft, ramp)), np.float32)
+
+
+def frame_size(canvas: Canvas) -> Size:
+    """(H, W) of a canvas."""
+    return int(canvas.ids.shape[0]), int(canvas.ids.shape[1])

@@ -1,0 +1,68 @@
+"""Albumentations behind one thin adapter: instance ids are the truth, boxes follow from them.
+
+Pixels that a transform brings in from outside the image are ignored, not background.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import PluginError
+from synthgen.types import Image, Json
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")          # it would ask the network at import
+
+IGNORED_ID = 65535                                              # stands for −1 in the 16-bit map that is warped
+
+DENSE: tuple[dict[str, Json], ...] = (
+    {"type": "D4", "p": 1.0},
+    {"type": "Affine", "rotate": [-30, 30], "scale": [0.75, 1.33], "p": 0.8},
+    {"type": "RandomGamma", "gamma_limit": [60, 165], "p": 0.6},
+    {"type": "RandomBrightnessContrast", "brightness_limit": 0.1, "contrast_limit": 0.2, "p": 0.4},
+    {"type": "GaussianBlur", "blur_limit": [3, 3], "p": 0.15},
+    {"type": "GaussNoise", "std_range": [0.005, 0.02], "p": 0.4},
+)
+CLASSIFY: tuple[dict[str, Json], ...] = (
+    {"type": "HorizontalFlip", "p": 0.5},
+    {"type": "Affine", "rotate": [-8, 8], "scale": [0.85, 1.15], "translate_percent": [-0.08, 0.08], "p": 0.9},
+    {"type": "RandomBrightnessContrast", "brightness_limit": 0.15, "contrast_limit": 0.25, "p": 0.6},
+    {"type": "CoarseDropout", "num_holes_range": [1, 1], "hole_height_range": [0.2, 0.4],
+     "hole_width_range": [0.2, 0.4], "p": 0.3},
+)
+
+
+class Augment:
+    """A list of albumentations transforms by class name, applied with a seed of its own each time.
+
+    Raises: PluginError for an unknown transform or options that it does not take.
+    """
+
+    def __init__(self, transforms: Sequence[Mapping[str, Json]]) -> None:
+        import albumentations as A
+
+        built = []
+        for entry in transforms:
+            options = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != "type"}
+            kind = getattr(A, str(entry.get("type")), None)
+            if not (isinstance(kind, type) and issubclass(kind, A.BasicTransform)) or kind is A.Lambda:
+                raise PluginError(f"mix.augment: albumentations {A.__version__} has no transform {entry.get('type')!r}")
+            if kind is A.Affine:
+                options |= {"border_mode": 0, "fill": 0, "fill_mask": IGNORED_ID}
+            try:
+                built.append(kind(**options))
+            except Exception as error:
+                raise PluginError(f"mix.augment: {entry.get('type')}: {error}") from None
+        self._compose: Any = A.Compose(built)
+
+    def __call__(self, image: Image, ids: NDArray[np.int32], seed: int) -> tuple[Image, NDArray[np.int32]]:
+        """The image and its (H, W) ids (−1 ignored, 0 background) after the transforms with this seed."""
+        self._compose.set_random_seed(seed % 2**32)
+        coded = np.where(ids < 0, IGNORED_ID, ids).astype(np.uint16)
+        done = self._compose(image=image, mask=coded)
+        back = done["mask"].astype(np.int32)
+        return done["image"], np.where(back == IGNORED_ID, -1, back)

@@ -1,0 +1,135 @@
+"""Can synthetic images be told from real ones? A linear probe per family of features, against the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from pydantic.dataclasses import dataclass
+
+from synthgen.checks import FEW_IMAGES, OPTIONS, caution, ids_of, images_needed, judge, settles, skipped
+from synthgen.metrics.bounds import holm
+from synthgen.metrics.two_sample import Probe, probe_auc
+from synthgen.types import Evidence, Measurement, Verdict
+
+HARD_TO_TELL = 0.65
+"""Without `max_auc`: what the interval must stay under for a pass; about what 20 images can detect."""
+
+REMEDIES = {
+    "spectrum": "match sharpness, noise and compression: read and encode both kinds of image alike, and vary "
+                "blur, noise and JPEG quality in mix.augment",
+    "handcrafted": "match colour, contrast and sharpness: blend and harmonise pasted objects, and take "
+                   "backgrounds from the pool",
+}
+CONTENT = "look at the samples listed as worst beside real ones: content, layout or texture differs"
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Realism:
+    """Synthetic images cannot easily be told from the pool's; being detectable warns, utility decides."""
+
+    max_auc: float | None = None
+    """The largest AUC allowed (0.5 = cannot be told apart, 1 = always); none = detectable at all warns."""
+    refuse: bool = False
+    """Whether an AUC above max_auc refuses the dataset instead of warning."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Family-wise error rate over the families of features."""
+    permutations: Annotated[int, Field(ge=19, le=100_000)] = 999
+    """Permutations per test."""
+    show: Annotated[int, Field(ge=0)] = 12
+    """How many ids of the most telling samples to list."""
+
+    @field_validator("max_auc")
+    @classmethod
+    def _on_the_right_side(cls, value: float | None) -> float | None:
+        if value is not None and not 0.5 < value <= 1:
+            raise ValueError("max_auc is an upper bound between 0.5 (chance) and 1 (always told apart); "
+                             f"{value} makes no sense")
+        return value
+
+    def __post_init__(self) -> None:
+        if self.refuse and self.max_auc is None:
+            raise ValueError("refuse needs max_auc: without a bound, being detectable only warns")
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
+        features = evidence.features
+        reference = "pool" if _rows(features, "pool") >= FEW_IMAGES else "seed"
+        families = [f for f in features.get("synthetic", {}) if f in features.get(reference, {})]
+        n, m = _rows(features, "synthetic"), _rows(features, reference)
+        if not families or min(n, m) < FEW_IMAGES:
+            return [skipped("realism", "realism", f"it needs features of at least {FEW_IMAGES} synthetic and "
+                            f"{FEW_IMAGES} real images, and there are {n} and {m}", hard=False)]
+        out, confounded = [], ""
+        if reference == "pool":
+            first = self._seed_against_pool(evidence, rng)
+            out.append(first)
+            if first.verdict in ("warn", "fail"):
+                confounded = "; the seed itself differs from the pool, so part of this may be its doing"
+        probes = {f: probe_auc(features["synthetic"][f], features[reference][f], rng, self.permutations)
+                  for f in families}
+        corrected = holm([probe.p for probe in probes.values()])
+        ids = ids_of(evidence.synthetic)
+        for (family, probe), p in zip(probes.items(), corrected.tolist(), strict=True):
+            order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]
+            # Rows can be named only where the features are of every sample, in order.
+            worst = tuple(ids[k] for k in order) if len(ids) == n else ()
+            m1 = self._measured(family, ("synthetic", reference), probe, p, (n, m), self.max_auc)
+            out.append(replace(m1, name=f"{family}: {m1.name}", why=m1.why + confounded, worst=worst))
+        return out
+
+    def _seed_against_pool(self, evidence: Evidence, rng: np.random.Generator) -> Measurement:
+        """The family in which the seed differs most from the pool it should be a sample of."""
+        seed, pool = evidence.features.get("seed", {}), evidence.features["pool"]
+        families = [f for f in seed if f in pool]
+        n, m = _rows(evidence.features, "seed"), _rows(evidence.features, "pool")
+        if not families or n < FEW_IMAGES:
+            return skipped("realism", "seed against pool", f"it needs features of at least {FEW_IMAGES} seed "
+                           f"images, and there are {n}", hard=False)
+        probes = {f: probe_auc(seed[f], pool[f], rng, self.permutations) for f in families}
+        family = min(families, key=lambda f: (probes[f].p, -probes[f].auc))
+        smallest = float(holm([probe.p for probe in probes.values()]).min())
+        measured = self._measured(family, ("seed", "pool"), probes[family], smallest, (n, m), None)
+        if measured.verdict == "warn":
+            return replace(measured, remedy="label a few random images of the pool, so that the seed stands "
+                                            "for what is to be labelled")
+        return measured
+
+    def _measured(self, family: str, who: tuple[str, str], probe: Probe, p: float, n: tuple[int, int],
+                  bound: float | None) -> Measurement:
+        """The verdict on one probe. p: corrected over the families. bound: None = being detectable warns."""
+        verdict: Verdict
+        if bound is None:
+            verdict = "warn" if p <= self.alpha else judge(probe.interval, HARD_TO_TELL, n)
+            # Above the line but not significant: nothing was shown either way.
+            verdict = "inconclusive" if verdict == "fail" else verdict
+        else:
+            verdict = judge(probe.interval, bound, n)
+        low, high = probe.interval
+        limit = HARD_TO_TELL if bound is None else bound
+        told = {"pass": "can hardly be told from", "warn": "can be told from", "fail":
+                "can be told too easily from"}.get(verdict, "cannot yet be said to look like or unlike")
+        why = (f"by their {family}, {who[0]} images {told} {who[1]} images: AUC {probe.auc:.2f} "
+               f"[{low:.2f}, {high:.2f}], where two parts of one set score {probe.null[0]:.2f} to "
+               f"{probe.null[1]:.2f}")
+        if probe.auc < probe.null[0]:
+            why += "; below chance, which near-copies across the two sets bring about"
+        remedy = ""
+        if verdict == "inconclusive":
+            side = min(n)
+            more = images_needed(side, max(high - probe.auc, 0), limit - probe.auc)
+            remedy = settles(more, side)
+        elif verdict in ("warn", "fail"):
+            remedy = REMEDIES.get(family, CONTENT)
+        return Measurement("realism", f"{who[0]} against {who[1]}", verdict, probe.auc, "AUC",
+                           why + caution(min(n)), interval=probe.interval, null=probe.null,
+                           detectable=probe.detectable, p=p, n=n, remedy=remedy,
+                           hard=self.refuse and bound is not None)
+
+
+def _rows(features: Mapping[str, Mapping[str, NDArray[np.float32]]], dataset: str) -> int:
+    """Images that a dataset has features of; 0 where there are none."""
+    return min((len(rows) for rows in features.get(dataset, {}).values()), default=0)

@@ -1,0 +1,94 @@
+"""Does training with the synthetic data give better labels on the locked test than the seed alone?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from synthgen.checks import FEW_IMAGES, OPTIONS, caution, images_needed, skipped
+from synthgen.metrics.accuracy import Record, columns, value_of
+from synthgen.metrics.bounds import RESAMPLES, paired_difference
+from synthgen.types import Evidence, Measurement, Task, Verdict
+
+MAIN: dict[Task, str] = {"instances": "ap50", "segment": "dice", "detect": "ap50", "classify": "accuracy"}
+BESIDE: dict[Task, tuple[str, ...]] = {"instances": ("dice", "count_error"), "segment": (),
+                                       "detect": ("count_error",), "classify": ()}
+UNITS = {"count_error": "objects per image"}
+LOWER_IS_BETTER = ("count_error",)
+ARMS = ("mixed", "real")     # what the run trained; the same steps and augmentation on the seed alone
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Utility:
+    """Labels on the locked test are no worse than those of a labeler trained as long on the seed alone."""
+
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """How much worse may still pass, in the metric's unit (count error: as a share of the true count)."""
+    metric: Literal["auto", "ap50", "dice", "accuracy"] = "auto"
+    """What decides; auto = ap50 for instances and detect, dice for segment, accuracy for classify."""
+    resamples: Annotated[int, Field(ge=200, le=1_000_000)] = RESAMPLES
+    """Bootstrap resamples of the test images."""
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
+        main = MAIN[evidence.task] if self.metric == "auto" else self.metric
+        arms = [list(evidence.scores.get(arm, {}).get("per_image", ())) for arm in ARMS]
+        if not all(arms):
+            lacking = " and ".join(arm for arm, records in zip(ARMS, arms, strict=True) if not records)
+            return [skipped("utility", main, f"there are no scores on the locked test for: {lacking}",
+                            remedy="give data.test a labelled test split; only the final evaluation opens it",
+                            hard=True)]
+        if len(arms[0]) != len(arms[1]):
+            raise ValueError(f"the two labelers were scored on {len(arms[0])} and {len(arms[1])} images; "
+                             "a paired comparison needs the same ones")
+        out = [self._measured(main, arms, rng, hard=True)]
+        return out + [self._measured(metric, arms, rng, hard=False) for metric in BESIDE[evidence.task]
+                      if metric != main and columns(arms[0], metric) is not None]
+
+    def _measured(self, metric: str, arms: list[list[Record]], rng: np.random.Generator,
+                  hard: bool) -> Measurement:
+        pairs = [columns(records, metric) for records in arms]
+        if pairs[0] is None or pairs[1] is None:
+            return skipped("utility", metric, f"the test's labels do not tell {metric}", hard=hard)
+        n = len(arms[0])
+        difference, interval = paired_difference(*pairs[0], *pairs[1], rng, resamples=self.resamples)
+        margin = self.margin
+        if metric in LOWER_IS_BETTER:
+            margin *= max(1.0, sum(r["n_true"] for r in arms[1]) / n)
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        gain, ends = sign * difference, sorted(sign * end for end in interval)
+        word, verdict = _decide(ends[0], ends[1], margin, n)
+        remedy = ""
+        if verdict == "fail":
+            remedy = ("lower the synthetic share (raise mix.real) or tighten the filter, and compare again"
+                      if hard else "compare the objects that both labelers find on the test, image by image")
+        elif verdict == "inconclusive":
+            # Either end may settle it: the low one rising past −margin, or the high one sinking below 0.
+            ways = (images_needed(n, gain - ends[0], gain + margin), images_needed(n, ends[1] - gain, -gain))
+            more = min((way for way in ways if way is not None), default=None)
+            remedy = (f"about {more} test images (now {n}) would settle it" if more else
+                      f"more than {n} test images are needed to settle it")
+        mixed, real = (value_of(records, metric) for records in arms)
+        finite = math.isfinite(interval[0])
+        why = (f"{word}: {metric.replace('_', ' ')} on the test is {mixed:.3f} with the synthetic data and "
+               f"{real:.3f} with the seed alone; difference {difference:+.3f}"
+               + (f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if finite else "")
+               + f" over {n} images, margin {margin:.3g}")
+        return Measurement("utility", metric, verdict, difference, UNITS.get(metric, metric),
+                           why + caution(n), interval=interval if finite else None, n=(n, n), remedy=remedy,
+                           hard=hard)
+
+
+def _decide(low: float, high: float, margin: float, n: int) -> tuple[str, Verdict]:
+    """HELPS: wholly above 0. NON-INFERIOR: wholly above −margin. HARMS: wholly below 0, past the margin."""
+    if n < FEW_IMAGES:
+        return "INCONCLUSIVE", "inconclusive"
+    if low > 0:
+        return "HELPS", "pass"
+    if low >= -margin:
+        return "NON-INFERIOR", "pass"
+    return ("HARMS", "fail") if high < 0 else ("INCONCLUSIVE", "inconclusive")

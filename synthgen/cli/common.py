@@ -1,0 +1,72 @@
+"""What commands share: where text goes, and the arguments that many of them take."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from synthgen.types import Json
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+console = Console(stderr=True, highlight=False)
+"""For people: stderr, in colour on a terminal, silent under -q. Data never goes here."""
+
+
+def set_verbosity(level: int) -> None:
+    """-1 errors only · 0 as usual · 1 what is being done · 2 and why."""
+    console.quiet = level < 0
+    if level > 0:
+        logging.basicConfig(format="%(name)s: %(message)s")          # stderr
+        logging.getLogger("synthgen").setLevel(logging.INFO if level == 1 else logging.DEBUG)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line for people; never wrapped or read as markup, so that paths in it can be copied."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def print_json(value: Json) -> None:
+    """A value on stdout, for machines."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Rows as aligned columns, two spaces apart; the last column is not padded."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    return "\n".join(
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows)
+
+
+def _complete_recipe(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    from synthgen.recipe.shipped import shipped_recipes
+
+    names = [CompletionItem(name) for name in shipped_recipes() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
+def recipe_argument(function: F) -> F:
+    """The argument RECIPE: a file, or the name of a shipped recipe; `load` resolves it."""
+    return click.argument("recipe", metavar="RECIPE", shell_complete=_complete_recipe)(function)
+
+
+def overrides_option(function: F) -> F:
+    """The option -S, given to the command as `overrides`, for `load`."""
+    return click.option(
+        "-S", "--set", "overrides", multiple=True, metavar="PATH=VALUE",
+        help="Set a key of the recipe: -S generate.paste.count=50. Items of lists go by name or index. "
+             "Repeatable.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """The option --json, given to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(function)

@@ -1,0 +1,75 @@
+"""Progress: bars with rate and time left on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from synthgen.cli.common import console, say
+
+EVERY = 30.0                                     # seconds between lines where there is no terminal
+
+
+class Watch:
+    """Shows what is said; also what child processes say through files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[rate]}"),
+                             console=console, transient=True)
+        self.tasks: dict[str, TaskID] = {}
+        self.begun: dict[str, tuple[float, float]] = {}
+        self.told = time.monotonic()
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+
+    def __enter__(self) -> Watch:
+        if console.is_terminal:
+            self.bars.start()
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop.set()
+        self.thread.join(timeout=2)
+        if console.is_terminal:
+            self.bars.stop()
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        """Show that `done` of `total` (0 = unknown) of something are done."""
+        with self.lock:
+            now = time.monotonic()
+            start, first = self.begun.setdefault(what, (now, done))
+            speed = (done - first) / (now - start) if now > start + 1e-3 else 0.0
+            rate = f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each" if speed > 0 else ""
+            if console.is_terminal:
+                if what not in self.tasks:
+                    self.tasks[what] = self.bars.add_task(what, total=total or None, rate="")
+                self.bars.update(self.tasks[what], completed=done, total=total or None, rate=rate)
+                if total and done >= total:
+                    self.bars.remove_task(self.tasks.pop(what))
+                    self.begun.pop(what, None)
+            elif now - self.told > EVERY:
+                self.told = now
+                left = f", {_clock((total - done) / speed)} left" if total and speed > 0 else ""
+                say(f"       {what}: {done:g}" + (f" of {total:g}" if total else "") + (f", {rate}" if rate else "") + left)
+
+    def _listen(self) -> None:
+        while not self.stop.wait(1.0):
+            for path in sorted((self.folder / ".progress").glob("[!.]*")):
+                try:
+                    done, total = (float(x) for x in path.read_text().split())
+                except (OSError, ValueError):
+                    continue                     # replaced this very moment; the next look finds it
+                self(path.name.replace("_", " "), done, total)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

@@ -1,0 +1,93 @@
+"""`synthgen run`: do what a recipe says."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from synthgen.cli.common import console, overrides_option, print_json, recipe_argument, say
+from synthgen.errors import GateRefused, Interrupted
+from synthgen.types import Json
+
+
+@click.command("run")
+@recipe_argument
+@overrides_option
+@click.option("--until", type=click.Choice(["ingest", "generate", "filter", "mix", "train", "label", "evaluate"]),
+              help="Stop after this stage.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout.")
+def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json: bool) -> None:
+    """Do what RECIPE says; go on where an earlier run ended.
+
+    What stands on disk for the same needs is reused. Ctrl-C, a kill or a power cut lose at most the shard, or
+    the steps since the last checkpoint: the same command goes on.
+    """
+    from synthgen.cli.progress import Watch
+    from synthgen.recipe.load import load
+    from synthgen.report import write_report
+    from synthgen.run import job_of, run, run_folder
+
+    loaded = load(recipe, overrides)
+    folder = run_folder(loaded)
+    began = time.monotonic()
+
+    def told(stage: str, unit: str, why: str | None) -> None:
+        mark = "reuse" if why is None else "make "
+        say(f"{mark}  {unit:<24}{'' if why is None else why}", style="dim" if why is None else None)
+        del stage
+
+    try:
+        with Watch(folder) as watch:
+            verdict = run(loaded, watch, told, until)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted(f"stopped; what was finished is kept in {shown(folder)}. Go on with the same command") from None
+    if verdict is None:
+        say(f"stopped after {until}; {shown(folder)}")
+        return
+    page = write_report(job_of(loaded))
+    if as_json:
+        print_json(verdict)
+    summarise(verdict, folder, page, time.monotonic() - began)
+    if verdict["verdict"] == "fail":
+        raise GateRefused(f"the gate refused the dataset, nothing was exported; the report says why and what to do: {shown(page)}")
+
+
+def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
+    """One clear end: the verdict, the scores, and where everything is."""
+    from rich.table import Table
+
+    from synthgen.report.words import headline
+
+    say("")
+    say(headline(verdict), style={"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]])
+    names = {"mixed": "seed + synthetic", "real": "seed alone"}
+    rows = [(f"test, trained on {names[arm]}", row) for arm, row in verdict["test"].items() if row["n"]]
+    if verdict["pool"]:
+        rows.append(("pool labels (against truth kept aside)", verdict["pool"]))
+    metrics = [m for m in ("dice", "ap50", "count_error", "accuracy") if any(m in row for _, row in rows)]
+    if rows and metrics:
+        table = Table("", "images", *metrics, box=None, pad_edge=False)
+        for name, row in rows:
+            cells = []
+            for m in metrics:
+                low, high = row[m]["interval"]
+                cells.append(f"{row[m]['value']:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[m]['value']:.3f}")
+            table.add_row(name, str(row["n"]), *cells)
+        console.print(table)
+    for m in verdict["measurements"]:
+        say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
+    exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)
+    for path in exports:
+        say(f"dataset  {shown(path)}")
+    say(f"report   {shown(page)}")
+    say(f"done in {int(seconds // 60)} min {int(seconds % 60)} s")
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

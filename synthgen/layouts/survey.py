@@ -1,0 +1,170 @@
+"""What the seed's objects are like: outlines, sizes, counts, places, and how often they touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import DataError
+from synthgen.geometry import id_map
+from synthgen.types import Dataset, Labels, Mask, Size
+
+ANGLES = 72                                    # rays of a radial profile
+NEAR = 2                                       # px: objects closer than this touch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """One object of the seed.
+
+    index: its number in the survey. image: number of its image. class_id.
+    mask: (h, w) bool, visible part, cropped to its box. top, left: of the crop, px.
+    complete: neither cut by the border nor (as far as the labels say) hidden.
+    angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within
+    NEAR px of another object.
+    """
+
+    index: int
+    image: int
+    class_id: int
+    mask: Mask
+    top: int
+    left: int
+    complete: bool
+    angle: float
+    aspect: float
+    touches: bool
+
+    @property
+    def area(self) -> int:
+        """Visible px."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """All instances, the images' sizes and counts, and shares over complete and touching ones."""
+
+    instances: tuple[Instance, ...]
+    sizes: tuple[Size, ...]
+    labels: tuple[Labels, ...]
+    counts: NDArray[np.int64]
+    any_angle: bool
+
+    @property
+    def touching(self) -> float:
+        """Share of instances that touch another one."""
+        return float(np.mean([i.touches for i in self.instances])) if self.instances else 0.0
+
+    @property
+    def truncated(self) -> float:
+        """Share of instances that the border cuts."""
+        return float(np.mean([not i.complete for i in self.instances])) if self.instances else 0.0
+
+    @property
+    def sources(self) -> tuple[Instance, ...]:
+        """Instances whose pixels may be used: complete ones, and all of a class that has no complete one."""
+        whole = {i.class_id for i in self.instances if i.complete}
+        return tuple(i for i in self.instances if i.complete or i.class_id not in whole)
+
+
+def axes_of(mask: Mask) -> tuple[float, float, float, float]:
+    """Centroid y, x (px), angle of the long axis (radians, [0, π)) and aspect ≥ 1, from second moments."""
+    ys, xs = np.nonzero(mask)
+    cy, cx = float(ys.mean()), float(xs.mean())
+    # 1/12: the variance of a pixel's own area, so that a line of one pixel still has a width.
+    yy, xx = float(ys.var()) + 1 / 12, float(xs.var()) + 1 / 12
+    xy = float(((ys - cy) * (xs - cx)).mean())
+    half, root = (xx + yy) / 2, float(np.hypot((xx - yy) / 2, xy))
+    angle = 0.5 * float(np.arctan2(2 * xy, xx - yy)) % np.pi
+    return cy, cx, angle, float(np.sqrt((half + root) / max(half - root, 1e-6)))
+
+
+def radii(mask: Mask) -> NDArray[np.float64]:
+    """(ANGLES,) px from the centroid to the outermost set pixel along each ray, at least 0.5."""
+    cy, cx, _, _ = axes_of(mask)
+    reach = int(np.ceil(np.hypot(*mask.shape))) + 1
+    steps = np.arange(0, reach, 0.5)
+    angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
+    ys = np.rint(cy + np.sin(angles)[:, None] * steps).astype(int)                # (ANGLES, steps)
+    xs = np.rint(cx + np.cos(angles)[:, None] * steps).astype(int)
+    inside = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
+    hit = np.zeros(inside.shape, bool)
+    hit[inside] = mask[ys[inside], xs[inside]]
+    last = hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
+    return np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5)
+
+
+def survey(real: Dataset) -> Survey:
+    """Survey the labelled images of a dataset.
+
+    Raises: DataError when not one of them has an instance with a mask.
+    """
+    instances: list[Instance] = []
+    sizes: list[Size] = []
+    all_labels: list[Labels] = []
+    counts: list[int] = []
+    for number in range(len(real)):
+        labels = real[number].labels
+        if labels is None or labels.masks is None:
+            continue
+        ids = id_map(labels)
+        padded = np.pad(ids, NEAR)
+        kernel = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
+        for k in range(len(labels)):
+            mask = ids == k + 1
+            if not mask.any():
+                continue
+            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            y0, y1, x0, x1 = ys[0], ys[-1] + 1, xs[0], xs[-1] + 1
+            crop = mask[y0:y1, x0:x1]
+            around = padded[y0:y1 + 2 * NEAR, x0:x1 + 2 * NEAR]
+            ring = cv2.dilate((around == k + 1).astype(np.uint8), kernel) > 0
+            _, _, angle, aspect = axes_of(crop)
+            assert labels.truncated is not None
+            assert labels.visible is not None
+            complete = not labels.truncated[k] and not labels.visible[k] < 0.95
+            instances.append(Instance(len(instances), len(sizes), int(labels.classes[k]), crop.copy(), int(y0), int(x0),
+                                      bool(complete), angle, aspect, bool(((around > 0) & (around != k + 1) & ring).any())))
+        sizes.append(labels.size)
+        all_labels.append(labels)
+        counts.append(len(labels))
+    if not instances:
+        raise DataError("the seed has no instance with a mask, so there is nothing to compose from: label some objects first")
+    instances = _without_hidden(instances)
+    return Survey(tuple(instances), tuple(sizes), tuple(all_labels), np.asarray(counts), _any_angle(instances))
+
+
+def solidity(mask: Mask) -> float:
+    """Area over the area of the convex hull, in (0, 1]."""
+    contours, _ = cv2.findContours(np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8)), cv2.RETR_EXTERNAL,
+                                   cv2.CHAIN_APPROX_NONE)
+    hull = cv2.convexHull(np.concatenate(contours))
+    filled = cv2.fillConvexPoly(np.zeros((2 * mask.shape[0], 2 * mask.shape[1]), np.uint8), hull, 1)
+    return float(4 * mask.sum() / max(int(filled.sum()), 1))
+
+
+def _without_hidden(instances: list[Instance]) -> list[Instance]:
+    """Instances that touch another and are much less convex than is usual for their class are taken for partly
+    hidden ones: their outline is the other's, and they are not complete."""
+    usual: dict[int, float] = {}
+    values = [solidity(i.mask) for i in instances]
+    for class_id in {i.class_id for i in instances}:
+        usual[class_id] = float(np.median([v for i, v in zip(instances, values, strict=True) if i.class_id == class_id]))
+    return [replace(i, complete=i.complete and not (i.touches and v < 0.92 * usual[i.class_id]))
+            for i, v in zip(instances, values, strict=True)]
+
+
+def _any_angle(instances: list[Instance]) -> bool:
+    """Whether objects may be turned freely: no preferred axis among the elongated ones.
+
+    Rayleigh test on doubled angles (Mardia & Jupp 2000, §6.3.1): p ≈ exp(−n·R²).
+    """
+    angles = np.asarray([i.angle for i in instances if i.complete and i.aspect > 1.25])
+    if len(angles) < 8:
+        return False
+    resultant = np.abs(np.exp(2j * angles).mean())
+    return bool(np.exp(-len(angles) * resultant**2) > 0.01)

@@ -1,0 +1,191 @@
+"""Intervals and corrections: bootstrap over images, exact binomial bounds, Holm, Benjamini–Hochberg.
+
+Metrics of labels are ratios of sums over images (TP / (TP + FP + FN), 2·overlap / (pixels + pixels),
+Σ error / images), so the bootstrap takes a numerator and a denominator per image and makes the ratio
+anew in each resample; 0 / 0 is given by the caller (`empty`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Interval = tuple[float, float]
+Floats = NDArray[np.float64]
+
+RESAMPLES = 4000
+_CHUNK = 1 << 22                       # weights held at a time: 32 MB of float64
+
+
+def resample_weights(n: int, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Chunks (b, n) float64: how often each of n images stands in each bootstrap resample; rows sum to n."""
+    step = max(1, _CHUNK // max(n, 1))
+    for start in range(0, resamples, step):
+        b = min(step, resamples - start)
+        picks = rng.integers(n, size=(b, n)) + np.arange(b)[:, None] * n
+        yield np.bincount(picks.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
+
+
+def ratio(num: ArrayLike, den: ArrayLike, empty: float = 1.0) -> Floats:
+    """num / den elementwise, `empty` where both are 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(num, np.float64), np.asarray(den, np.float64))
+    out: Floats = np.divide(top, bottom, out=np.full(top.shape, empty), where=bottom != 0)
+    return out
+
+
+def tails(n: int, level: float = 0.95) -> Interval:
+    """The two quantile levels of the expanded percentile interval for n images.
+
+    Plain bootstrap percentiles are too narrow for small n by √((n−1)/n) and by z against t; the expanded
+    ones take the quantiles at Φ(∓ t √(n/(n−1))).
+    Source: Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3.
+    """
+    if n < 2:
+        return 0.0, 1.0
+    low = NormalDist().cdf(-t_quantile((1 + level) / 2, n - 1) * math.sqrt(n / (n - 1)))
+    return low, 1 - low
+
+
+def ratio_interval(num: ArrayLike, den: ArrayLike, rng: np.random.Generator, *, level: float = 0.95,
+                   resamples: int = RESAMPLES, empty: float = 1.0,
+                   limits: Interval = (-math.inf, math.inf)) -> tuple[float, Interval]:
+    """Σnum / Σden and its expanded percentile bootstrap interval over images.
+
+    num, den: (N,) per image. limits: the interval that is given for N < 2, where nothing can be said.
+    Source: Efron & Tibshirani 1993, chapter 13; Hesterberg 2015 for the expansion.
+    """
+    top, bottom = _ordered(num, den)
+    n = len(top)
+    value = float(ratio(top.sum(), bottom.sum(), empty))
+    if n < 2:
+        return value, limits
+    drawn = [ratio(w @ top, w @ bottom, empty) for w in resample_weights(n, resamples, rng)]
+    low, high = np.quantile(np.concatenate(drawn), tails(n, level))
+    return value, (float(low), float(high))
+
+
+def _ordered(*columns: ArrayLike) -> Floats:
+    """(K, N): columns as rows, images in the order of their values, so that the files' changes no digit."""
+    stack = np.array([np.asarray(column, np.float64) for column in columns])
+    return np.asarray(stack[:, np.lexsort(stack)], np.float64)
+
+
+def paired_difference(num_a: ArrayLike, den_a: ArrayLike, num_b: ArrayLike, den_b: ArrayLike,
+                      rng: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES,
+                      empty: float = 1.0, limits: Interval = (-math.inf, math.inf)) -> tuple[float, Interval]:
+    """Σnum_a/Σden_a − Σnum_b/Σden_b, and its interval: both arms take the same images in each resample.
+
+    Raises: ValueError when the arms were not scored on the same number of images.
+    """
+    sizes = [np.size(x) for x in (num_a, den_a, num_b, den_b)]
+    n = sizes[0]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"a paired comparison needs the same images in both arms, not {n} and {sizes[2]}")
+    arms = _ordered(num_a, den_a, num_b, den_b)
+
+    def difference(w: Floats) -> Floats:
+        return ratio(w @ arms[0], w @ arms[1], empty) - ratio(w @ arms[2], w @ arms[3], empty)
+
+    value = float(difference(np.ones((1, n)))[0])
+    if n < 2:
+        return value, limits
+    drawn = [difference(w) for w in resample_weights(n, resamples, rng)]
+    low, high = np.quantile(np.concatenate(drawn), tails(n, level))
+    return value, (float(low), float(high))
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+    """Score interval of a share k / n. Source: Wilson 1927, JASA 22:209. n = 0 gives (0, 1)."""
+    _check_counts(k, n)
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre, spread = k / n + z * z / (2 * n), z * math.sqrt(k * (n - k) / n**3 + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return (0.0 if k == 0 else (centre - spread) / scale), (1.0 if k == n else (centre + spread) / scale)
+
+
+def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
+    """Exact interval of a share k / n: never covers less than `level`. n = 0 gives (0, 1).
+
+    Source: Clopper & Pearson 1934, Biometrika 26:404, by quantiles of the beta distribution. A one-sided
+    bound at confidence c is the upper end at level 2c − 1.
+    """
+    _check_counts(k, n)
+    tail = (1 - level) / 2
+    low = 0.0 if k == 0 else _beta_quantile(tail, k, n - k + 1)
+    high = 1.0 if k == n else _beta_quantile(1 - tail, k + 1, n - k)
+    return low, high
+
+
+def _check_counts(k: int, n: int) -> None:
+    if not 0 <= k <= n:
+        raise ValueError(f"k of n needs 0 <= k <= n, but k = {k} and n = {n}")
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), to about 1e-14.
+
+    Source: Press et al., Numerical Recipes, 3rd edition, section 6.4: the continued fraction by modified
+    Lentz.
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):                   # the fraction converges fast on this side only
+        return 1 - beta_cdf(1 - x, b, a)
+    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    front = math.exp(a * math.log(x) + b * math.log1p(-x) - log_beta)
+    tiny, c = 1e-300, 1.0
+    d = 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
+    h = d
+    for m in range(1, 100_000):
+        for step in (m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+                     -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))):
+            d, c = 1 / ((1 + step * d) or tiny), (1 + step / c) or tiny
+            h *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return front * h / a
+
+
+def _beta_quantile(p: float, a: float, b: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(100):                            # halving: robust, and exact to the last bit
+        middle = (low + high) / 2
+        low, high = (middle, high) if beta_cdf(middle, a, b) < p else (low, middle)
+    return (low + high) / 2
+
+
+def t_quantile(p: float, df: int) -> float:
+    """Quantile of Student's t for p in [0.5, 1), from the beta distribution."""
+    x = _beta_quantile(2 * (1 - p), df / 2, 0.5)    # P(|T| > t) = I_{df / (df + t²)}(df / 2, 1 / 2)
+    return math.sqrt(df * (1 - x) / x)
+
+
+def holm(p: ArrayLike) -> Floats:
+    """(K,) adjusted p that hold for the whole family: reject where <= α.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    out = np.empty(len(values))
+    out[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
+    return out
+
+
+def bh(p: ArrayLike) -> Floats:
+    """(K,) adjusted p (q-values): reject where <= the false discovery rate.
+
+    Source: Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = values[order] * len(values) / np.arange(1, len(values) + 1)
+    out = np.empty(len(values))
+    out[order] = np.minimum(1, np.minimum.accumulate(stepped[::-1])[::-1])
+    return out

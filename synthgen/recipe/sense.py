@@ -1,0 +1,219 @@
+"""What the schema alone cannot see: plug-ins and their options, paths, keys that contradict each other."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+from synthgen import plugins
+from synthgen.errors import PluginError
+from synthgen.plugins import Group
+from synthgen.recipe.check import Findings, Keys, spot
+from synthgen.recipe.problems import did_you_mean, problem_at
+from synthgen.recipe.schema import Evaluate, GateEntry, Generate, Open, Recipe, Train
+from synthgen.recipe.sections import PLUGIN_KEY, fields_of
+from synthgen.recipe.shipped import absolute_path, home_expanded
+from synthgen.recipe.tree import Node
+from synthgen.types import Json
+
+Settings = dict[Keys, dict[str, Json]]                # section → every option of its plug-in, defaults too
+
+
+def check_plugins(findings: Findings) -> Settings:
+    """Check every plug-in that the recipe names, and its options. Paths among them become absolute."""
+    settings: Settings = {}
+    # A section that is not there uses its default plug-in, which must be installed as well.
+    nothing = Node({}, findings.root.place)
+    sections: list[tuple[Keys, Node, type[Open]]] = [
+        (path, item, Generate) for path, item in findings.children("generate")]
+    sections += [(("train",), findings.get(("train",)) or nothing, Train)]
+    if findings.get(("evaluate", "gate")) is None:
+        place = nothing.place
+        entries = [Node({"check": Node(entry.check, place)}, place) for entry in Evaluate().gate]
+        sections += [(("evaluate", "gate", i), entry, GateEntry) for i, entry in enumerate(entries)]
+    else:
+        sections += [(path, item, GateEntry) for path, item in findings.children("evaluate", "gate")]
+    for path, section, model in sections:
+        if isinstance(section.value, dict):
+            _check_options(findings, path, section.value, model, settings)
+
+    formats = [(path, item) for path, item in findings.children("export")]
+    if findings.get(("export",)) is None:
+        formats = [(("export", i), Node(name, nothing.place))
+                   for i, name in enumerate(Recipe.model_fields["export"].default)]
+    for path, item in formats:
+        if isinstance(item.value, str):
+            _find(findings, "formats", item.value, path)
+    for path, _ in findings.children("data"):
+        name = findings.text(*path, "format")
+        if name is not None and name != "auto":
+            _find(findings, "formats", name, (*path, "format"), ("auto",))
+    return settings
+
+
+def _find(findings: Findings, group: Group, name: str, path: Keys, also: tuple[str, ...] = ()) -> type | None:
+    try:
+        return plugins.find(group, name)
+    except PluginError as error:
+        names = [*also, *(p.name for p in plugins.installed(group))]
+        if name in names:
+            findings.say(path, str(error), hint="see: synthgen doctor")
+        else:
+            node = findings.get(path)
+            written = node.plain(secret=True) if node is not None else name
+            findings.say(path, f'there is no {group[:-1]} named "{written}"', hint=did_you_mean(name, names),
+                         allowed=names or ["none is installed"])
+    return None
+
+
+def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], model: type[Open],
+                   settings: Settings) -> None:
+    group, key = PLUGIN_KEY[model]
+    own = tuple(fields_of(model))
+    extra = [k for k in entries if k not in own]
+    if key not in entries:
+        misspelt = [k for k in extra if did_you_mean(k, own) == f'did you mean "{key}"?']
+        if misspelt:
+            # Which plug-in was meant is not known, so the options cannot be judged.
+            findings.unknown_key(path, misspelt[0], own)
+            return
+    name = entries[key].value if key in entries else model.model_fields[key].default
+    if not isinstance(name, str):
+        return                                        # missing, or no text: the schema says so
+    plugin = _find(findings, group, name, (*path, key))
+    if plugin is None:
+        return
+    _absolute_options(plugin, {k: entries[k] for k in extra})
+    given = {k: entries[k].plain() for k in extra}
+    wrong = plugins.problems(plugin, given)
+    for error in wrong:
+        if not error["loc"] and error["type"] in ("value_error", "assertion_error"):
+            error["loc"] = (key,)                     # options that contradict each other: point at the name
+    if wrong:
+        shape = plugins.schema(plugin)
+        findings.tell(wrong, path, lambda at: (*own, *keys_below(shape, ())) if at == path
+                      else keys_below(shape, at[len(path):]))
+    else:
+        settings[path] = plugins.settings(plugin, given)
+
+
+def keys_below(schema: Json, path: Keys) -> tuple[str, ...]:
+    """The keys that a JSON schema allows at a path; none where it says nothing."""
+    here = [schema]
+    for key in path:
+        here = [below for part in _branches(schema, here) for below in (
+            [part["properties"][key]] if key in part.get("properties", {}) else
+            [part[word] for word in ("items", "additionalProperties") if isinstance(part.get(word), dict)])]
+    return tuple(dict.fromkeys(key for part in _branches(schema, here) for key in part.get("properties", {})))
+
+
+def _branches(schema: Json, parts: list[Json]) -> list[Json]:
+    """Parts with `$ref` followed and `anyOf` opened."""
+    found = []
+    for part in parts:
+        while "$ref" in part:
+            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
+        found += [part, *_branches(schema, [*part.get("anyOf", ()), *part.get("oneOf", ())])]
+    return found
+
+
+def _absolute_options(plugin: type, options: dict[str, Node]) -> None:
+    properties = plugins.schema(plugin)["properties"] if options else {}
+    for key, node in options.items():
+        branches = [properties.get(key, {}), *properties.get(key, {}).get("anyOf", ())]
+        if isinstance(node.value, str) and any(str(b.get("format", "")).endswith("path") for b in branches):
+            _make_absolute(node)
+
+
+def check_paths(findings: Findings) -> None:
+    """Make the paths of `data` absolute, each from the folder of its own file; tell those leading nowhere."""
+    for path, _ in findings.children("data"):
+        node = findings.get((*path, "path"))
+        if node is None or not isinstance(node.value, str):
+            continue
+        if spot(problem_at(node.at, "")) in findings.spoiled:
+            continue                                  # its ${env:..} could not be filled in
+        if not node.value.strip():
+            findings.say((*path, "path"), "must be a path, but is empty text")
+            continue
+        written = node.plain(secret=True)
+        _make_absolute(node)
+        there = Path(str(node.value))
+        if os.path.exists(there):                     # unlike Path.exists, takes names that no system could open
+            continue
+        above = Path(written).parent
+        hint = did_you_mean(str(above / there.name), [str(above / name) for name in _names_in(there.parent)])
+        if not hint and node.raw is None:             # a path from the environment is not printed
+            hint = f"looked for {there}; a path is relative to the recipe that holds it."
+        findings.say((*path, "path"), f'there is no file or folder "{written}"', hint=hint)
+
+
+def _make_absolute(node: Node) -> None:
+    folder = node.place.source.folder
+    if node.raw is not None and not home_expanded(str(node.value)).is_absolute():
+        node.raw = f"{folder}/{node.raw}"
+    node.value = str(absolute_path(str(node.value), folder))
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in itertools.islice(os.scandir(folder), 1000)]
+    except OSError:                                   # not there, not a folder, or not ours to read
+        return []
+
+
+def check_sense(findings: Findings) -> None:
+    """Tell keys that contradict each other, and names that stand twice."""
+    _unique(findings, [(p, findings.get((*p, "name"))) for p, _ in findings.children("generate")],
+            "every generator needs a name of its own")
+    _unique(findings, list(findings.children("classes")), "every class needs a name of its own")
+    _unique(findings, list(findings.children("export")), "write every format once")
+
+    task = findings.text("task")
+    for part, _ in findings.children("data"):
+        form, labelled = findings.text(*part, "format"), part[-1] in ("seed", "test", "pool_truth")
+        if form == "images" and labelled:
+            findings.say((*part, "format"), f"images hold no labels, and {part[-1]} needs them",
+                         hint="name a format with labels, or auto.")
+        if form == "imagefolder" and labelled and task not in (None, "classify"):
+            findings.say((*part, "format"), f"an imagefolder holds classes of images; the task is {task}",
+                         hint='write "task: classify", or name a format that holds objects.')
+        per_class = findings.get((*part, "limit_per_class"))
+        if per_class is not None and per_class.value is True:
+            if task not in (None, "classify"):
+                findings.say((*part, "limit_per_class"), f"counts classes of images, task {task} has none",
+                             hint="leave it out; limit alone counts images.")
+            if findings.get((*part, "limit")) is None:
+                findings.say((*part, "limit_per_class"), "says how to count a limit, but there is no limit",
+                             hint="add limit: and the number per class.")
+    no_pool = findings.get(("data", "pool")) is None and ("data", "pool") not in findings.meant
+    if findings.get(("data", "pool_truth")) is not None and no_pool:
+        findings.say(("data", "pool_truth"), "holds the labels of a pool, but there is no pool",
+                     hint="add data.pool, or leave pool_truth out.")
+    for other in ("seed", "pool"):
+        path = findings.text("data", "test", "path")
+        if path is not None and path == findings.text("data", other, "path"):
+            findings.say(("data", "test", "path"), f"is data.{other}.path too, which cannot test itself",
+                         hint="split the data first; see: synthgen data split --help")
+
+    accept, ignore = findings.get(("label", "accept")), findings.get(("label", "ignore"))
+    defaults = fields_of(Recipe)["label"].default
+    high = accept.value if accept is not None else defaults.accept
+    low = ignore.value if ignore is not None else defaults.ignore
+    if isinstance(high, int | float) and isinstance(low, int | float) and low > high:
+        findings.say(("label", "ignore") if ignore is not None else ("label", "accept"),
+                     f"ignore ({low}) must not be above accept ({high})",
+                     hint="between the two lies what a person looks at.")
+
+
+def _unique(findings: Findings, nodes: list[tuple[Keys, Node | None]], rule: str) -> None:
+    seen: dict[str, int] = {}
+    for path, node in nodes:
+        if node is None or not isinstance(node.value, str):
+            continue
+        if node.value in seen:
+            first = f" in line {seen[node.value]}" if node.place.source.path is not None else ""
+            findings.say(path, f'"{node.plain(secret=True)}" stands twice; {rule}', at=node.at,
+                         hint=f"the first is{first}." if first else "")
+        seen.setdefault(node.value, node.place.line)

@@ -1,0 +1,147 @@
+"""The line: which stages there are, in which order, and how they are run or planned."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from synthgen import __version__
+from synthgen.errors import EnvironmentProblem
+from synthgen.recipe.load import Loaded
+from synthgen.stages import Job, Unit, evaluate, export, filter, generate, ingest, label, mix, train  # noqa: A004
+from synthgen.store import write_atomic, write_json
+from synthgen.types import Json
+from synthgen.work import Events, Say, Work, in_parallel, key_of, only_process
+
+STAGES: tuple[tuple[str, ModuleType], ...] = (
+    ("0-ingest", ingest), ("1-generate", generate), ("2-filter", filter), ("3-mix", mix), ("4-train", train),
+    ("5-label", label), ("6-evaluate", evaluate), ("7-export", export))
+RESERVE_BYTES = 1 << 30                          # free disk below which no stage is begun
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One unit of a plan: why it would be made, or None when it is reused."""
+
+    stage: str
+    unit: str
+    why: str | None
+
+
+def run_folder(loaded: Loaded) -> Path:
+    """Where a recipe's run stands."""
+    return (loaded.recipe.run.out / loaded.recipe.name).absolute()
+
+
+def job_of(loaded: Loaded, say: Say | None = None) -> Job:
+    """The job of a recipe on this machine."""
+    folder = run_folder(loaded)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores if loaded.recipe.run.workers == "auto" else loaded.recipe.run.workers
+    job = Job(loaded.recipe, loaded.path.parent, Work(folder), Events(folder / "events.jsonl"), workers=workers, threads=workers)
+    return job if say is None else replace(job, say=say)
+
+
+def plan(job: Job) -> list[Step]:
+    """What `run` would do, unit by unit. What follows something that will be made anew is judged by its needs too."""
+    return [Step(stage, unit.name, job.work.why(unit.name, unit.needs)) for stage, module in STAGES for unit in module.units(job)]
+
+
+def run(loaded: Loaded, say: Say, told: Callable[[str, str, str | None], None] = lambda stage, unit, why: None,
+        until: str | None = None) -> Json:
+    """Run the line; what stands on disk for the same needs is reused. The verdict, or None when stopped before it.
+
+    told: called for each unit with its stage, its name and why it is made (None = reused). until: last stage.
+    A refused dataset is not exported, and an export of an earlier run is removed: it would be of other data.
+    Raises: SynthgenError of any kind; Interrupted leaves everything that was finished.
+    """
+    job = replace(job_of(loaded, say), device=device_of(loaded.recipe.run.device))
+    with only_process(job.work.folder):
+        _keep_recipe(loaded, job)
+        verdict: Json = None
+        for stage, module in STAGES:
+            if stage == "7-export" and verdict["verdict"] == "fail":
+                shutil.rmtree(job.work.path(stage), ignore_errors=True)
+                break
+            _room(job.work.folder)
+            job.events.add("stage", stage=stage)
+            _make(job, stage, module.units(job), told)
+            if module is evaluate:
+                verdict = evaluate.verdict(job)
+            if until is not None and stage.split("-", 1)[1] == until:
+                break
+        job.events.add("end", verdict=None if verdict is None else verdict["verdict"])
+        return verdict
+
+
+def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str, str | None], None]) -> None:
+    """Make the units of a stage in order; trainings beside each other where there is more than one core for them."""
+    missing = []
+    for unit in units:
+        why = job.work.why(unit.name, unit.needs)
+        told(stage, unit.name, why)
+        if why is not None:
+            missing.append(unit.name)
+            job.events.add("make", unit=unit.name, why=why)
+    side_by_side = [n for n in missing if stage == "4-train" and n != train.MODEL]
+    if job.device == "cpu" and job.workers > 1 and len(side_by_side) > 1:
+        child = replace(job, threads=1, workers=1, say=_FileSay(job.work.folder / ".progress"))
+        job.work.folder.joinpath(".progress").mkdir(exist_ok=True)
+        in_parallel([(make_unit, (child, n)) for n in side_by_side], job.workers, job.say, "train")
+        shutil.rmtree(job.work.folder / ".progress", ignore_errors=True)
+    for unit in units:
+        job.work.once(unit.name, unit.needs, unit.make)
+
+
+def make_unit(job: Job, name: str) -> None:
+    """Make one unit of the training stage; runs in a process of its own."""
+    unit = next(u for u in train.units(job) if u.name == name)
+    job.work.once(unit.name, unit.needs, unit.make)
+
+
+class _FileSay:
+    """Tells progress through a file per task, since a child process has no terminal."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        part = self.folder / f".{what.replace(' ', '_')}"
+        part.write_text(f"{done} {total}")
+        os.replace(part, self.folder / what.replace(" ", "_"))
+
+
+def device_of(wanted: str) -> str:
+    """The device to train on. Raises: EnvironmentProblem when the one named is not there."""
+    import torch
+
+    have = ["cpu"] + (["cuda"] if torch.cuda.is_available() else []) + (["mps"] if torch.backends.mps.is_available() else [])
+    if wanted == "auto":
+        return have[-1]
+    if wanted not in have:
+        raise EnvironmentProblem(f"run.device: {wanted} is not on this machine; there is {', '.join(have)}")
+    return wanted
+
+
+def _keep_recipe(loaded: Loaded, job: Job) -> None:
+    """The recipe as written, as resolved, and the lock with what decides the bytes."""
+    folder = job.work.folder
+    write_atomic(folder / "recipe.yaml", loaded.text.encode())
+    resolved = {k: v for k, v in loaded.resolved.items() if k != "run"}
+    write_json(folder / "recipe.resolved.json", loaded.resolved)
+    units = {unit.name: key_of(unit.needs) for _, module in STAGES for unit in module.units(job)}
+    write_json(folder / "recipe.lock.json", {
+        "synthgen": __version__, "python": platform.python_version(), "machine": platform.machine(), "device": job.device,
+        "seed": loaded.recipe.seed, "recipe": key_of(resolved), "overrides": list(loaded.overrides), "units": units})
+
+
+def _room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < RESERVE_BYTES:
+        raise EnvironmentProblem(f"{folder}: only {free / 2**20:.0f} MiB of disk are free, and {RESERVE_BYTES >> 20} are kept in reserve; "
+                                 "make room and run the same command again")

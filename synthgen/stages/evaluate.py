@@ -1,0 +1,155 @@
+"""Evaluate: open the locked test once, measure, and give a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen import plugins
+from synthgen.checks import run_checks, verdict_of
+from synthgen.metrics.accuracy import columns, score_image
+from synthgen.metrics.bounds import ratio_interval
+from synthgen.metrics.features import common_size, handcrafted, one_path, spectrum
+from synthgen.recipe.schema import Evaluate
+from synthgen.seeds import rng_of, seed_of
+from synthgen.stages import Job, Unit, filter, ingest, keys, label, train, version_of  # noqa: A004
+from synthgen.store import Stored, read_json, write_json
+from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Measurement, Task
+
+CODE = 1
+MOST = 2000                                      # images per side for features: more would decide nothing new
+METRICS: dict[Task, tuple[str, ...]] = {"instances": ("dice", "ap50", "count_error"), "segment": ("dice",),
+                                        "detect": ("ap50", "count_error"), "classify": ("accuracy",)}
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit."""
+    section = job.recipe.evaluate
+    data = [u for u in ingest.units(job) if u.name != "0-ingest/guard"]
+    before = data + filter.units(job) + train.units(job) + label.units(job)
+    checks = {e.check: [version_of("checks", e.check), e.options] for e in section.gate}
+    return [Unit("6-evaluate", {"code": CODE, **section.model_dump(mode="json"), "checks": checks, "seed": job.recipe.seed,
+                                "after": keys(before)}, partial(_make, job))]
+
+
+def verdict(job: Job) -> Json:
+    """What the gate said: {"verdict", "measurements", "test", "pool"}."""
+    return read_json(job.work.path("6-evaluate") / "verdict.json")
+
+
+def _make(job: Job, folder: Path) -> None:
+    recipe = job.recipe
+    arms = {"mixed": train.load(job, train.MODEL)}
+    if train.compares(job):
+        arms["real"] = train.load(job, "4-train/seed-only")
+    test = ingest.part(job, "test")
+    if len(test):
+        job.events.add("locked test opened", by="evaluate", images=len(test))
+    scores: dict[str, Json] = {}
+    for number, (arm, labeler) in enumerate(arms.items()):
+        job.say("evaluate", number, len(arms) + 2)
+        scores[arm] = {"per_image": _scored(labeler, test)}
+    truth = ingest.part(job, "pool_truth")
+    pool_scores = _pool_scores(label.labelled(job), truth)
+    synthetic = filter.kept(job)
+    job.say("evaluate", len(arms), len(arms) + 2)
+    judge = arms.get("real", arms["mixed"])
+    parts: dict[str, Dataset] = {"synthetic": synthetic, "seed": ingest.part(job, "seed"), "pool": ingest.part(job, "pool")}
+    evidence = Evidence(synthetic, parts["seed"], parts["pool"], test, recipe.classes, recipe.task,
+                        features_of(parts, judge) if len(synthetic) else {}, scores)
+    measurements = run_checks(built(recipe.evaluate, recipe.task), evidence, recipe.seed) if len(synthetic) else []
+    rng = rng_of(seed_of(recipe.seed, "evaluate", "scores"))
+    write_json(folder / "scores.json", {"test": scores, "pool": pool_scores})
+    write_json(folder / "verdict.json", {
+        "verdict": verdict_of(measurements, recipe.evaluate.on_inconclusive),
+        "measurements": [as_json(m) for m in measurements],
+        "test": {arm: summary(s["per_image"], recipe.task, rng) for arm, s in scores.items()},
+        "pool": {"simulated_truth": True, **summary(pool_scores, recipe.task, rng)} if pool_scores else None})
+    job.say("evaluate", len(arms) + 2, len(arms) + 2)
+
+
+def built(section: Evaluate, task: Task) -> list[tuple[str, Check]]:
+    """The gate's checks; the section's number of permutations goes to checks that take one and do not say."""
+    del task
+    out = []
+    for entry in section.gate:
+        options = dict(entry.options)
+        takes = plugins.schema(plugins.find("checks", entry.check)).get("properties", {})
+        if "permutations" in takes:
+            options.setdefault("permutations", section.permutations)
+        out.append((entry.check, plugins.build("checks", entry.check, options)))
+    return out
+
+
+def features_of(parts: Mapping[str, Dataset], labeler: Labeler) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Features by part and family, all images through one path; at most MOST of a part, evenly spaced."""
+    picks = {name: np.linspace(0, len(p) - 1, min(len(p), MOST)).round().astype(int) for name, p in parts.items()}
+    sizes = {p[int(k)].image.shape[:2] for name, p in parts.items() for k in picks[name]}
+    side = common_size((int(h), int(w)) for h, w in sizes)
+    out: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name, part in parts.items():
+        if not len(part):
+            continue
+        images = [one_path(part[int(k)].image, side) for k in picks[name]]
+        out[name] = {"spectrum": spectrum(images).astype(np.float32), "handcrafted": handcrafted(images).astype(np.float32),
+                     "encoder": labeler.features(images)}
+    return out
+
+
+def _scored(labeler: Labeler, data: Dataset) -> list[Json]:
+    """One record per image."""
+    out = []
+    for sample in data:
+        assert sample.labels is not None
+        out.append(score_image(next(iter(labeler.label([sample.image]))), sample.labels))
+    return out
+
+
+def _pool_scores(labelled: Stored, truth: Stored) -> list[Json]:
+    """Records of the pool's labels against the truth that was kept aside, matched by file name; empty without."""
+    known = {truth.about(k)["meta"].get("file", truth.entries[k].id): k for k in range(len(truth))}
+    out = []
+    for k in range(len(labelled)):
+        file = labelled.about(k)["meta"].get("file")
+        if file in known:
+            mine, right = labelled.labels(k), truth.labels(known[file])
+            assert mine is not None
+            assert right is not None
+            out.append(score_image(mine, right))
+    return out
+
+
+def summary(records: Sequence[Json], task: Task, rng: np.random.Generator) -> Json:
+    """Each metric of the task: value, 95 % interval over images, n."""
+    out: dict[str, Any] = {"n": len(records)}
+    for metric in METRICS[task]:
+        pair = columns(records, metric) if records else None
+        if pair is None:
+            continue
+        value, interval = ratio_interval(*pair, rng)
+        out[metric] = {"value": _finite(value), "interval": [_finite(v) for v in interval]}
+    return out
+
+
+def as_json(m: Measurement) -> Json:
+    """A measurement as plain JSON; numbers that are none become null."""
+    plain = asdict(m)
+    for key, value in plain.items():
+        if isinstance(value, float):
+            plain[key] = _finite(value)
+        elif isinstance(value, tuple):
+            plain[key] = [_finite(v) if isinstance(v, float) else v for v in value]
+    return plain
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None
+
+

@@ -1,0 +1,88 @@
+"""Filter: nothing unchecked is mixed in. What is dropped, and why, is kept; samples are not copied.
+
+Compositing knows its labels exactly, so this floor looks for what is exact too: objects of which too little
+shows become ignored pixels, doubles of images go. Agreement filters for learned generators stand on it later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from synthgen.geometry import areas, decode, encode
+from synthgen.images import hash_image
+from synthgen.stages import Job, Unit, generate, ingest, keys
+from synthgen.store import Subset, labels_to_json, read_json, write_atomic, write_json
+from synthgen.types import Json, Labels
+
+CODE = 1
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit; none without generators."""
+    before = generate.units(job)
+    if not before:
+        return []
+    return [Unit("2-filter", {"code": CODE, **job.recipe.filter.model_dump(), "after": keys(before)}, partial(_make, job))]
+
+
+def kept(job: Job) -> Subset:
+    """The synthetic samples that passed, with their labels as filtered."""
+    if not units(job):
+        return Subset(generate.made(job), [])
+    index = read_json(job.work.path("2-filter") / "index.json")
+    return Subset(generate.made(job), index["kept"], index["labels"])
+
+
+def _make(job: Job, folder: Path) -> None:
+    rules, made = job.recipe.filter, generate.made(job)
+    seen = {hash_image(s.image) for s in ingest.part(job, "seed")} if rules.duplicates == "drop" else set()
+    keep: list[int] = []
+    changed: dict[str, Json] = {}
+    dropped: list[Json] = []
+    reasons: Counter[str] = Counter()
+    for k in range(len(made)):
+        sample = made[k]
+        job.say("filter", k + 1, len(made))
+        if rules.duplicates == "drop":
+            digest = hash_image(sample.image)
+            if digest in seen:
+                dropped.append({"id": sample.id, "reason": "the same pixels as an earlier image"})
+                reasons["image: double"] += 1
+                continue
+            seen.add(digest)
+        if sample.labels is not None and sample.labels.masks is not None:
+            labels, small = without_slivers(sample.labels, rules.min_visible, rules.min_area)
+            if small:
+                reasons["instance: too little of it shows"] += small
+                changed[str(k)] = labels_to_json(labels)
+        keep.append(k)
+    write_atomic(folder / "dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped).encode())
+    write_json(folder / "summary.json", {"made": len(made), "kept": len(keep), "reasons": dict(sorted(reasons.items()))})
+    write_json(folder / "index.json", {"kept": keep, "labels": changed})
+
+
+def without_slivers(labels: Labels, min_visible: float, min_area: int) -> tuple[Labels, int]:
+    """Labels whose hardly visible instances became ignored pixels, and how many those were."""
+    assert labels.masks is not None
+    assert labels.visible is not None
+    assert labels.scores is not None
+    assert labels.truncated is not None
+    assert labels.states is not None
+    few = (areas(labels.masks, labels.size) < min_area) | (np.nan_to_num(labels.visible, nan=1.0) < min_visible)
+    if not few.any():
+        return labels, 0
+    away = decode([m for m, f in zip(labels.masks, few, strict=True) if f], labels.size).any(0)
+    if labels.ignore is not None:
+        away |= decode([labels.ignore], labels.size)[0]
+    stay = np.flatnonzero(~few)
+    return replace(labels, classes=labels.classes[stay], boxes=labels.boxes[stay],
+                   masks=tuple(labels.masks[k] for k in stay),
+                   amodal=None if labels.amodal is None else tuple(labels.amodal[k] for k in stay),
+                   scores=labels.scores[stay], visible=labels.visible[stay], truncated=labels.truncated[stay],
+                   states=tuple(labels.states[k] for k in stay), ignore=encode(away[None])[0]), int(few.sum())

@@ -1,0 +1,155 @@
+"""Ingest: the user's data into shards, whole or quarantined with the reason; the test split locked by hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import DataError, TooManyBadItems
+from synthgen.formats import Problem, Reading
+from synthgen.formats.detect import open_dataset
+from synthgen.images import hash_image
+from synthgen.recipe.schema import Source
+from synthgen.stages import Job, Unit, keys
+from synthgen.store import Stored, without_labels, write_all, write_atomic, write_json
+from synthgen.types import Image, Sample
+from synthgen.work import fingerprint
+
+CODE = 1                                        # raised when what this stage writes changes its meaning
+PARTS = ("seed", "pool", "pool_truth", "test")
+NEAR = 2.0                                      # grey levels, root mean square at 32 × 32 px: a re-encoded copy
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit per dataset, and the guard that compares them."""
+    data = job.recipe.data
+    parts = {name: source for name in PARTS if (source := getattr(data, name)) is not None}
+    out = []
+    for name, source in parts.items():
+        needs = {"code": CODE, "format": source.format, "limit": source.limit, "limit_per_class": source.limit_per_class,
+                 "bits": data.bits, "max_pixels": data.max_pixels, "max_bad_fraction": data.max_bad_fraction,
+                 "classes": list(job.recipe.classes), "task": job.recipe.task, "shard_size": job.recipe.shard_size,
+                 "data": _fingerprint(job, source)}
+        out.append(Unit(f"0-ingest/{name}", needs, partial(_make, job, name, source)))
+    return [*out, Unit("0-ingest/guard", {"code": CODE, "leaks": data.leaks, "after": keys(out)}, partial(_guard, job))]
+
+
+def part(job: Job, name: str) -> Stored:
+    """The samples of an ingested part; empty when the recipe names none."""
+    return Stored(job.work.path(f"0-ingest/{name}"))
+
+
+def _fingerprint(job: Job, source: Source) -> str:
+    path = str(source.path)
+    if path not in job.prints:
+        job.prints[path] = fingerprint(source.path, job.work.folder / ".hashes.json")
+    return job.prints[path]
+
+
+def _make(job: Job, name: str, source: Source, folder: Path) -> None:
+    recipe, data = job.recipe, job.recipe.data
+    bad: list[Problem] = []
+    good = 0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal good
+        reading = Reading(bits=data.bits, max_pixels=data.max_pixels)
+        for item in open_dataset(source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class):
+            if isinstance(item, Problem):
+                bad.append(item)
+                continue
+            wrong = _unfit(item, name, recipe.task)
+            if wrong:
+                bad.append(Problem(str(item.meta.get("file", item.id)), "", wrong, "quarantined"))
+                continue
+            good += 1
+            job.say(f"ingest {name}", good, 0)
+            known = without_labels(item) if name == "pool" else item
+            yield Sample(f"{name.replace('_', '-')}-{good - 1:06d}", known.image, known.labels, known.origin, known.meta)
+
+    write_all(folder, samples(), recipe.shard_size)
+    lost = [p for p in bad if p.action == "quarantined"]
+    write_atomic(folder / "quarantine.jsonl", "".join(json.dumps(
+        {"file": p.file, "item": p.item, "what": p.what, "action": p.action}, ensure_ascii=False) + "\n" for p in bad).encode())
+    write_json(folder / "summary.json", {"samples": good, "quarantined": len(lost), "repaired": len(bad) - len(lost)})
+    if len(lost) > data.max_bad_fraction * (good + len(lost)):
+        shown = "".join(f"\n  {p.file}: {p.what}" for p in lost[:8]) + (f"\n  … and {len(lost) - 8} more" if len(lost) > 8 else "")
+        raise TooManyBadItems(f"data.{name}: {len(lost)} of {good + len(lost)} images cannot be used, more than data.max_bad_fraction "
+                              f"= {data.max_bad_fraction:g} allows:{shown}\n  all of them: synthgen data check {source.path}")
+    if not good:
+        raise DataError(f"data.{name}: {source.path} holds no image that can be used")
+
+
+def _unfit(sample: Sample, name: str, task: str) -> str | None:
+    """Why a sample cannot serve in its part, or None."""
+    labels = sample.labels
+    if name == "pool":
+        return None
+    if labels is None:
+        return "it has no labels"
+    if task == "classify":
+        return None if labels.image_class is not None else "it has no class"
+    if labels.masks is None and len(labels):
+        return f"it has boxes but no masks, and task {task} needs masks"
+    return None
+
+
+def _guard(job: Job, folder: Path) -> None:
+    """Lock the test by the hashes of its images, and look for them in seed and pool.
+
+    Raises: DataError when one is found there and data.leaks is `refuse`.
+    """
+    test = part(job, "test")
+    leaks: list[dict[str, str]] = []
+    hashes, thumbs = _prints(test)
+    for name in ("seed", "pool"):
+        other = part(job, name)
+        if not len(test) or not len(other):
+            continue
+        known, small = _prints(other)
+        where = {h: k for k, h in enumerate(known)}
+        for k, h in enumerate(hashes):
+            if h in where:
+                leaks.append({"test": test.entries[k].id, "in": other.entries[where[h]].id, "how": "the same pixels"})
+        # |a − b|² = |a|² + |b|² − 2ab, in slices of the test so that memory stays flat.
+        for start in range(0, len(thumbs), 256):
+            a = thumbs[start:start + 256]
+            square = (a**2).sum(1)[:, None] + (small**2).sum(1)[None] - 2 * a @ small.T
+            for row, column in np.argwhere(np.sqrt(np.maximum(square, 0) / a.shape[1]) < NEAR):
+                if hashes[start + row] != known[column] and a[row].std() > NEAR:
+                    leaks.append({"test": test.entries[start + row].id, "in": other.entries[column].id, "how": "nearly the same"})
+    write_json(folder / "guard.json", {"test": dict(zip([e.id for e in test.entries], hashes, strict=True)), "leaks": leaks})
+    if leaks and job.recipe.data.leaks == "refuse":
+        shown = "".join(f"\n  {_file(test, x['test'])} in {x['in'].rsplit('-', 1)[0]}: {_file(part(job, x['in'].rsplit('-', 1)[0]), x['in'])} ({x['how']})"
+                        for x in leaks[:8])
+        raise DataError(f"{len(leaks)} images of the locked test split also stand in seed or pool, so every score on it would be too good:"
+                        f"{shown}\n  take them out of one of the two, or say data.leaks: warn")
+
+
+def _prints(dataset: Stored) -> tuple[list[str], NDArray[np.float32]]:
+    """Hash of each image's pixels, and (N, 1024) its grey thumbnail."""
+    hashes, thumbs = [], []
+    for sample in dataset:
+        hashes.append(hash_image(sample.image))
+        thumbs.append(_thumb(sample.image))
+    return hashes, np.stack(thumbs) if thumbs else np.zeros((0, 1024), np.float32)
+
+
+def _thumb(image: Image) -> NDArray[np.float32]:
+    grey = image.mean(2, dtype=np.float32)
+    return np.asarray(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).reshape(-1), np.float32)
+
+
+def _file(dataset: Stored, sample_id: str) -> str:
+    for k, entry in enumerate(dataset.entries):
+        if entry.id == sample_id:
+            return str(dataset.about(k)["meta"].get("file", sample_id))
+    return sample_id
+
+

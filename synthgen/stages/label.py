@@ -1,0 +1,86 @@
+"""Label: the pool, image by image, each label accepted, ignored or left for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from synthgen import plugins
+from synthgen.recipe.schema import Label
+from synthgen.stages import Job, Unit, ingest, keys, train
+from synthgen.store import Stored, committed, read_json, write_json, write_shard
+from synthgen.types import Labels, Origin, State, Trainer
+from synthgen.work import in_parallel
+
+CODE = 1
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit; none without a pool."""
+    if job.recipe.data.pool is None:
+        return []
+    before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + train.units(job)[-1:]
+    return [Unit("5-label", {"code": CODE, **job.recipe.label.model_dump(), "shard_size": job.recipe.shard_size, "after": keys(before)},
+                 partial(_make, job))]
+
+
+def labelled(job: Job) -> Stored:
+    """The pool with its labels."""
+    return Stored(job.work.path("5-label") / "shards") if units(job) else Stored()
+
+
+def _make(job: Job, folder: Path) -> None:
+    pool, size = ingest.part(job, "pool"), job.recipe.shard_size
+    shards = folder / "shards"
+    shards.mkdir(exist_ok=True)
+    done = set(committed(shards))
+    section = job.recipe.train
+    jobs = [(label_shard, (section.use, section.options, str(job.work.path(train.MODEL)), str(job.work.path("0-ingest/pool")),
+                           str(shards), number, number * size, min((number + 1) * size, len(pool)),
+                           job.recipe.label, job.device))
+            for number in range(-(-len(pool) // size)) if number not in done]
+    # On a device of its own one process is enough; on the CPU one per core, each with one thread.
+    in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, "label pool")
+    write_json(folder / "summary.json", summary_of(Stored(shards)))
+
+
+def label_shard(use: str, options: dict[str, Any], model: str, pool: str, shards: str, number: int, first: int, last: int,
+                rules: Label, device: str) -> None:
+    """Label pool images first … last − 1 and write one shard; may run in a process of its own."""
+    trainer: Trainer = plugins.build("trainers", use, options)
+    labeler = trainer.load(Path(model), device, 1)
+    stored = Stored(Path(pool))
+    origin = Origin("pseudo", use, known_by="model", weights=read_json(Path(model) / "done.json")["key"][:16])
+    samples = stored[first:last]
+    out = [replace(s, labels=sorted_out(labels, rules), origin=origin)
+           for s, labels in zip(samples, labeler.label([s.image for s in samples], tta=rules.tta), strict=True)]
+    write_shard(Path(shards), number, out)
+
+
+def sorted_out(labels: Labels, rules: Label) -> Labels:
+    """Labels with a state each: accepted from `accept` on, ignored below `ignore`, else for a person."""
+    assert labels.scores is not None
+
+    def state(score: float) -> State:
+        return "accepted" if score >= rules.accept else "ignored" if score < rules.ignore else "to_review"
+
+    return replace(labels, states=tuple(state(float(s)) for s in labels.scores), image_state=state(labels.image_score))
+
+
+def summary_of(pool: Stored) -> dict[str, Any]:
+    """Counts over a labelled pool."""
+    states: Counter[str] = Counter()
+    images: Counter[str] = Counter()
+    empty = 0
+    for k in range(len(pool)):
+        labels = pool.labels(k)
+        assert labels is not None
+        states.update(labels.states or ())
+        if labels.image_class is not None:
+            images[labels.image_state] += 1
+        empty += labels.image_class is None and not len(labels)
+    return {"images": len(pool), "instances": {s: states[s] for s in ("accepted", "to_review", "ignored")},
+            "image_classes": {s: images[s] for s in ("accepted", "to_review", "ignored")}, "empty": empty}

@@ -1,0 +1,95 @@
+"""Mix: which samples are shown how often. An index, no copies; the source of each sample is kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.recipe.schema import Mix
+from synthgen.stages import Job, Unit, filter, ingest, keys  # noqa: A004 - the stage is called so
+from synthgen.store import Joined, Subset, read_json, write_json
+from synthgen.types import Json, Labels, Mixture
+
+CODE = 1
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit."""
+    before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")] + filter.units(job)
+    return [Unit("3-mix", {"code": CODE, "task": job.recipe.task, **job.recipe.mix.model_dump(mode="json"), "after": keys(before)},
+                 partial(_make, job))]
+
+
+def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, real: bool = True) -> Mixture:
+    """The mix that was written; `without` leaves seed images out by id, and the flags one whole side."""
+    index = read_json(job.work.path("3-mix") / "index.json")
+    seed, kept = ingest.part(job, "seed"), filter.kept(job)
+    rows = [r for r in index["samples"] if r["id"] not in set(without) and (real if r["kind"] == "real" else synthetic)]
+    picked = Joined(Subset(seed, [r["k"] for r in rows if r["kind"] == "real"]),
+                    _Part(kept, [r["k"] for r in rows if r["kind"] == "synthetic"]))
+    flags = np.asarray([r["kind"] == "real" for r in rows], bool)
+    weights = np.asarray([r["weight"] for r in rows], np.float64)
+    mix = job.recipe.mix
+    augment = {"default": None, "none": ()}.get(mix.augment, ()) if isinstance(mix.augment, str) else mix.augment
+    return Mixture(picked, flags, weights, mix.real, mix.synthetic_until, augment)
+
+
+class _Part(Subset):
+    """Some samples of a subset."""
+
+    def __init__(self, subset: Subset, indices: Sequence[int]) -> None:
+        super().__init__(subset.stored, [subset.indices[k] for k in indices], subset.changed)
+
+
+def _make(job: Job, folder: Path) -> None:
+    seed, kept = ingest.part(job, "seed"), filter.kept(job)
+    rows: list[dict[str, Json]] = []
+    for kind, part in (("real", seed), ("synthetic", kept)):
+        labels = [part.labels(k) for k in range(len(part))]
+        weights = weights_of([classes_of(x) for x in labels], job.recipe.mix)
+        for k in range(len(part)):
+            about = part.about(k)
+            rows.append({"id": about["id"], "kind": kind, "k": k, "maker": about["origin"]["maker"],
+                         "classes": {str(c): n for c, n in sorted(classes_of(labels[k]).items())}, "weight": float(weights[k])})
+    write_json(folder / "summary.json", {"real": len(seed), "synthetic": len(kept), "real_share": job.recipe.mix.real,
+                                         "classes": {kind: _census(rows, kind, job.recipe.classes) for kind in ("real", "synthetic")}})
+    write_json(folder / "index.json", {"samples": rows})
+
+
+def classes_of(labels: Labels | None) -> Counter[int]:
+    """How many instances of each class an image shows; its own class counts as one."""
+    if labels is None:
+        return Counter()
+    counts = Counter(int(c) for c in labels.classes)
+    if labels.image_class is not None:
+        counts[labels.image_class] += 1
+    return counts
+
+
+def weights_of(counts: Sequence[Mapping[int, int]], mix: Mix) -> NDArray[np.float64]:
+    """(N,) sampling weights that sum to 1. balance: an image weighs as the rarest class it shows, by inverse frequency
+    of images (repeat factors without a threshold, after Gupta, Dollár & Girshick, LVIS, CVPR 2019, §B)."""
+    n = len(counts)
+    if n == 0:
+        return np.zeros(0)
+    if mix.per_class == "none":
+        return np.full(n, 1 / n)
+    images = Counter(c for row in counts for c in row)
+    raw = np.asarray([max((1 / images[c] for c in row), default=1 / n) for row in counts])
+    return np.asarray(raw / raw.sum(), np.float64)
+
+
+def _census(rows: Sequence[Mapping[str, Json]], kind: str, names: Sequence[str]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for row in rows:
+        if row["kind"] == kind:
+            for c, n in row["classes"].items():
+                total[names[int(c)]] += n
+    return {name: total[name] for name in names}
+
+

@@ -1,0 +1,232 @@
+"""Work that survives a kill: a folder per unit, done once for the same needs, remade when they change.
+
+A unit is made in `NAME.part`; its `needs.json` is written first, so that an interrupted unit goes on when the
+needs are still the same. `done.json` is written last and the folder renamed: what has its plain name is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from synthgen.errors import EnvironmentProblem, Interrupted, Locked
+from synthgen.images import iter_files
+from synthgen.store import read_json, write_json
+from synthgen.types import Json
+
+Say = Callable[[str, float, float], None]            # (what, done, total)
+
+
+def key_of(needs: Json) -> str:
+    """SHA-256 of the canonical JSON of what a unit needs, hex."""
+    return hashlib.sha256(json.dumps(needs, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+
+
+def differences(old: Json, new: Json, path: str = "") -> list[str]:
+    """Where two JSON values differ, as `path: old → new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        out: list[str] = []
+        for k in sorted({*old, *new}, key=str):
+            out += differences(old.get(k), new.get(k), f"{path}.{k}" if path else str(k))
+        return out
+    if old == new:
+        return []
+    short = [t if len(t) <= 40 else t[:12] + "…" for t in (json.dumps(v, ensure_ascii=False) for v in (old, new))]
+    return [f"{path}: {short[0]} → {short[1]}"]
+
+
+class Work:
+    """The units of one run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Where a finished unit stands."""
+        return self.folder / name
+
+    def why(self, name: str, needs: Json) -> str | None:
+        """Why the unit would be made, or None when what stands there can be reused."""
+        done = self.path(name) / "done.json"
+        if done.exists():
+            old = read_json(done)["needs"]
+            if old == needs:
+                return None
+            changed = differences(old, needs)
+            return "changed: " + "; ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        part = self._part(name) / "needs.json"
+        if part.exists() and read_json(part) == needs:
+            return "interrupted: goes on where it was"
+        return "new"
+
+    def once(self, name: str, needs: Json, make: Callable[[Path], None]) -> Path:
+        """The folder of a unit, made by `make(folder)` unless it stands there with the same needs.
+
+        `make` may find a folder that an interrupted call with the same needs began. The old result stays until
+        the new one is whole.
+        """
+        final, part, old = self.path(name), self._part(name), self.folder / f"{name}.old"
+        if self.why(name, needs) is not None:
+            finished = part / "done.json"
+            if not (finished.exists() and read_json(finished)["needs"] == needs):
+                if (part / "needs.json").exists() and read_json(part / "needs.json") != needs:
+                    shutil.rmtree(part)
+                part.mkdir(parents=True, exist_ok=True)
+                _sweep(part)
+                write_json(part / "needs.json", needs)
+                make(part)
+                write_json(finished, {"key": key_of(needs), "needs": needs})
+                (part / "needs.json").unlink()
+            if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.rename(final, old)
+            os.rename(part, final)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+        return final
+
+    def _part(self, name: str) -> Path:
+        return self.folder / f"{name}.part"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed write left: temporary files, and tars without their commit mark."""
+    for path in list(iter_files(folder)):
+        if path.name.startswith(".") and path.name.endswith(".part"):
+            path.unlink()
+        elif path.suffix == ".tar" and not path.with_suffix(".json").exists():
+            path.unlink()
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold the run folder. Raises: Locked when another process does, naming it; EnvironmentProblem if not writable."""
+    lock_path, owner = folder / ".lock", folder / ".lock.owner"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text().strip() if owner.exists() else "another process"
+        raise Locked(f"{folder} is in use by {who}; wait for it, or stop it first") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder} cannot be written to ({error.strerror or error}); choose another run.out") from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def fingerprint(path: Path, cache: Path) -> str:
+    """SHA-256 over the names and contents of a file or a folder's files.
+
+    Contents are read once; `cache` remembers them by name, size and time of change.
+    Raises: EnvironmentProblem when a file cannot be read.
+    """
+    known: dict[str, list[Json]] = read_json(cache) if cache.exists() else {}
+    total, fresh = hashlib.sha256(), dict(known)
+    files = [path] if path.is_file() else list(iter_files(path))
+    for file in files:
+        try:
+            stat = file.stat()
+            mark = [stat.st_size, stat.st_mtime_ns]
+            entry = known.get(str(file))
+            if entry is None or entry[:2] != mark:
+                with file.open("rb") as opened:
+                    entry = [*mark, hashlib.file_digest(opened, "sha256").hexdigest()]
+                fresh[str(file)] = entry
+        except OSError as error:
+            raise EnvironmentProblem(f"{file}: cannot be read ({error.strerror})") from None
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        total.update(f"{name}\0{entry[2]}\n".encode())
+    if fresh != known:
+        write_json(cache, fresh)
+    return total.hexdigest()
+
+
+def _quiet() -> None:
+    """A worker leaves Ctrl-C to its parent and uses one thread: two busy pools on two cores fight badly."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def in_parallel(jobs: Sequence[tuple[Callable[..., None], tuple[Json, ...]]], workers: int, say: Say, what: str) -> None:
+    """Run jobs, each in a process of its own when there is more than one worker and more than one job.
+
+    Ctrl-C lets the jobs that are running finish and starts no other.
+    Raises: what a job raises, the first one; Interrupted.
+    """
+    total = len(jobs)
+    if total == 0:
+        return
+    say(what, 0, total)
+    if workers == 1 or total == 1:
+        for n, (run, arguments) in enumerate(jobs):
+            run(*arguments)
+            say(what, n + 1, total)
+        return
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    before = {k: os.environ.get(k) for k in environment}
+    os.environ.update(environment)
+    try:
+        with ProcessPoolExecutor(min(workers, total), mp_context=get_context("spawn"), initializer=_quiet) as pool:
+            waiting: set[Future[None]] = {pool.submit(run, *arguments) for run, arguments in jobs}
+            try:
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                    say(what, total - len(waiting), total)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise Interrupted("stopped by Ctrl-C") from None
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    finally:
+        for k, v in before.items():
+            if v is None:
+                os.environ.pop(k, None)
+            else:
+                os.environ[k] = v
+
+
+class Events:
+    """`events.jsonl`: what happened when. The one file of a run that is not the same twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, what: str, **facts: Json) -> None:
+        """Append one line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": round(time.time(), 3), "what": what, **facts}, ensure_ascii=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def read(self) -> list[Mapping[str, Json]]:
+        """All lines so far; a line that a kill cut off is left out."""
+        if not self.path.exists():
+            return []
+        out = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                out.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return out

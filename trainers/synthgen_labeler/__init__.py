@@ -1,0 +1,89 @@
+"""`labeler`: the compact labeler. One small network, trained with PyTorch Lightning from a handful of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from synthgen.errors import DataError
+from synthgen.types import Context, Dataset, Labeler, Mixture
+
+if TYPE_CHECKING:
+    from synthgen_labeler.inference import CompactLabeler
+
+CHECKPOINT_EVERY = 50                         # steps between checkpoints: what a kill can cost
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class LabelerTrainer:
+    """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
+
+    weights: Annotated[str, Field(examples=["imagenet"])] = "imagenet"
+    """Encoder weights: imagenet (inside the installed package), random, or a .safetensors file."""
+    steps: Annotated[int, Field(ge=1)] = 400
+    """Optimiser steps."""
+    batch: Annotated[int, Field(ge=1)] = 8
+    """Images per step."""
+    crop: Annotated[int, Field(ge=32, multiple_of=32)] = 96
+    """Side of the training crops, px; for classify, the side that images are resized to."""
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    """Channels of the feature pyramid."""
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Highest learning rate of what is new."""
+    encoder_rate: Annotated[float, Field(ge=0)] = 3e-4
+    """Highest learning rate of the encoder."""
+    tone: Annotated[float, Field(gt=0, le=4)] | None = None
+    """Exponent on grey values before the encoder; null = chosen so that dim objects become mid-grey."""
+    zoom: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Enlargement of images before the encoder, for objects of a few pixels."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights."""
+
+    def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler:
+        """Train; an interrupted training in the same folder goes on at its last checkpoint.
+
+        Raises: DataError when the task is not one it knows, or there is nothing to train on.
+        """
+        del val, pool                         # no checkpoint is chosen, so nothing is looked at meanwhile
+        if context.task == "detect":
+            raise DataError("the labeler does not do task detect yet: give masks and use task instances")
+        if not len(train.samples):
+            raise DataError("there is nothing to train on: the mix is empty")
+        from synthgen_labeler.fitting import fit
+
+        return fit(self, train, context)
+
+    def calibrate(self, labeler: Labeler, held_out: Sequence[tuple[Labeler, Dataset]]) -> Labeler:
+        """The labeler with the temperature that its siblings needed on images they had not seen (Guo et al. 2017)."""
+        from synthgen_labeler.calibration import calibrate
+        from synthgen_labeler.inference import CompactLabeler
+
+        assert isinstance(labeler, CompactLabeler)
+        return calibrate(labeler, [(other, data) for other, data in held_out if isinstance(other, CompactLabeler)])
+
+    def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
+        """The labeler that `save` wrote. Raises: DataError when there is none."""
+        from synthgen_labeler.inference import load
+
+        return load(folder, device, threads)
+
+    def tone_for(self, samples: Dataset) -> float:
+        """The exponent that lifts the median grey value of the objects to 0.45; 1 where they are bright enough."""
+        if self.tone is not None:
+            return self.tone
+        from synthgen.geometry import id_map
+
+        inside = []
+        for k in range(min(len(samples), 64)):
+            sample = samples[k]
+            if sample.labels is not None and sample.labels.masks:
+                inside.append(sample.image[id_map(sample.labels) > 0].mean(-1))
+        if not inside:
+            return 1.0
+        median = float(np.clip(np.median(np.concatenate(inside)) / 255, 0.01, 1))
+        return float(np.round(np.clip(np.log(0.45) / np.log(median), 0.4, 1.0), 3)) if median < 0.4 else 1.0

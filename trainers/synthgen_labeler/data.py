@@ -1,0 +1,122 @@
+"""Batches: batch t depends on the seed and on t alone, so that a resumed training sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from synthgen.augment import Augment
+from synthgen.geometry import decode, id_map
+from synthgen.seeds import rng_of, seed_of
+from synthgen.types import Image, Mixture, Sample
+from synthgen_labeler.targets import target_of
+
+CACHE_PIXELS = 400 * 128 * 128 * 16              # decoded samples kept in memory, in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How batches are made: steps, batch size, crop side (px), whether targets are dense, and the root seed."""
+
+    steps: int
+    batch: int
+    crop: int
+    dense: bool
+    seed: int
+
+
+class Batches(IterableDataset[dict[str, Tensor]]):
+    """The batches from step `start()` on."""
+
+    def __init__(self, mixture: Mixture, augment: Augment, plan: Plan, start: Callable[[], int]) -> None:
+        self.mixture, self.augment, self.plan, self.start = mixture, augment, plan, start
+        self._kept: dict[int, tuple[Image, NDArray[np.int32], NDArray[np.int64], int]] = {}
+        self._pixels = 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for step in range(self.start(), self.plan.steps):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Batch `step`: image (B, 3, crop, crop) float32 in [0, 1], and its targets."""
+        p = self.plan
+        picks = self.mixture.draw(step / p.steps, p.batch, rng_of(seed_of(p.seed, "draw", step)))
+        items = [self._item(int(k), seed_of(p.seed, "augment", step, slot)) for slot, k in enumerate(picks)]
+        return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
+
+    def _item(self, k: int, seed: int) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+        image, ids, classes, image_class = self._known(k)
+        rng = rng_of(seed)
+        if self.plan.dense:
+            # Augment a little more than the crop, so that rotations find pixels beyond it.
+            image, ids = window(image, ids, 2 * self.plan.crop, rng, pad=False)
+            image, ids = self.augment(image, ids, seed)
+            image, ids = window(image, ids, self.plan.crop, rng)
+        else:
+            ids = np.zeros(image.shape[:2], np.int32)
+            image, _ = self.augment(image, ids, seed)
+            image = cv2.resize(image, (self.plan.crop, self.plan.crop), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+        pixels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / 255
+        if not self.plan.dense:
+            return {"image": pixels, "class": np.asarray(image_class, np.int64)}
+        target = target_of(ids, classes)
+        return {"image": pixels, "classes": target.classes, "centre": target.centre, "offset": target.offset,
+                "edge": target.edge}
+
+    def _known(self, k: int) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
+        if k not in self._kept:
+            known = truth_of(self.mixture.samples[k])
+            if self._pixels > CACHE_PIXELS:
+                return known
+            self._kept[k] = known
+            self._pixels += known[0].size
+        return self._kept[k]
+
+
+def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
+    """Image, ids (−1 ignored), the classes of the instances, and the image's class (−1 = none)."""
+    labels = sample.labels
+    assert labels is not None, f"{sample.id} has no labels to train on"
+    ids = id_map(labels)
+    if labels.states is not None:
+        for k, state in enumerate(labels.states):
+            if state != "accepted":
+                ids[ids == k + 1] = -1
+    if labels.ignore is not None:
+        ids[decode([labels.ignore], labels.size)[0] & (ids == 0)] = -1
+    return sample.image, ids, labels.classes, -1 if labels.image_class is None else labels.image_class
+
+
+def window(image: Image, ids: NDArray[np.int32], side: int, rng: np.random.Generator, *,
+           pad: bool = True) -> tuple[Image, NDArray[np.int32]]:
+    """A random window of at most side × side px; with `pad` exactly that, and the padding is ignored."""
+    H, W = ids.shape
+    top, left = int(rng.integers(0, max(H - side, 0) + 1)), int(rng.integers(0, max(W - side, 0) + 1))
+    image, ids = image[top:top + side, left:left + side], ids[top:top + side, left:left + side]
+    below, right = side - ids.shape[0], side - ids.shape[1]
+    if pad and (below or right):
+        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT).astype(np.uint8)
+        ids = cv2.copyMakeBorder(ids, 0, below, 0, right, cv2.BORDER_CONSTANT, value=-1).astype(np.int32)
+    return image, ids
+
+
+class Data(pl.LightningDataModule):
+    """The training batches as Lightning wants them."""
+
+    def __init__(self, mixture: Mixture, augment: Augment, plan: Plan) -> None:
+        super().__init__()
+        self.mixture, self.augment, self.plan = mixture, augment, plan
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """One epoch is the whole training; on resume it begins at the step that was reached."""
+        trainer = self.trainer
+        batches = Batches(self.mixture, self.augment, self.plan, lambda: trainer.global_step if trainer else 0)
+        return DataLoader(batches, batch_size=None)

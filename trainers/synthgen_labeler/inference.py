@@ -1,0 +1,222 @@
+"""The trained labeler: images of any size → labels, tiled with blended seams, averaged over flips and turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from synthgen.errors import DataError
+from synthgen.geometry import labels_from_ids
+from synthgen.types import Image, Labels, Size
+from synthgen_labeler.grouping import Group, group
+from synthgen_labeler.network import Network, Shape
+
+TILE, OVERLAP, MULTIPLE = 512, 96, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How outputs become labels. temperature: of the scores, fitted on held-out folds; nan = not calibrated.
+    radius: of the centre map's maximum filter, px. side: px that `classify` images are resized to."""
+
+    task: str
+    classes: tuple[str, ...]
+    temperature: float = float("nan")
+    radius: int = 3
+    threshold: float = 0.15
+    min_area: int = 12
+    side: int = 96
+
+
+def d4(x: Tensor, k: int) -> Tensor:
+    """Symmetry k of the square (0…7) of (…, H, W): k mod 4 quarter turns, mirrored first for k ≥ 4."""
+    return torch.rot90(x.flip(-1) if k >= 4 else x, k % 4, (-2, -1))
+
+
+def undo_d4(x: Tensor, k: int, offsets: slice | None = None) -> Tensor:
+    """The inverse of `d4`; channels `offsets` of (B, C, H, W) hold dy, dx and are turned as vectors too."""
+    x = torch.rot90(x, -(k % 4), (-2, -1))
+    if offsets is not None and k:
+        x = x.clone()
+        dy, dx = x[:, offsets].unbind(1)
+        for _ in range(k % 4):
+            dy, dx = dx, -dy
+        x[:, offsets] = torch.stack([dy, -dx if k >= 4 else dx], 1)
+    return x.flip(-1) if k >= 4 else x
+
+
+class CompactLabeler:
+    """Labels images; deterministic, and the same for an image whatever is labelled beside it."""
+
+    def __init__(self, network: Network, settings: Settings, device: str = "cpu", threads: int = 1) -> None:
+        self.network = network.eval().to(device)
+        self.settings, self.device, self.threads = settings, device, threads
+
+    def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
+        """Labels of each image, in order; scores are calibrated when the labeler is."""
+        torch.set_num_threads(self.threads)
+        for image in images:
+            if self.network.shape.dense:
+                yield self._dense_labels(image, 8 if tta else 1)
+            else:
+                probs = self.class_probs([image], tta)[0]
+                yield Labels(size=_size(image), image_class=int(probs.argmax()), image_score=round(float(probs.max()), 6),
+                             reviewed="model")
+
+    @torch.inference_mode()
+    def class_probs(self, images: Sequence[Image], tta: bool = True) -> NDArray[np.float32]:
+        """(N, K) class probabilities (task `classify`), in batches of 64; tta: averaged over a mirror image."""
+        out = []
+        for i in range(0, len(images), 64):
+            x = self._resized(images[i:i + 64])
+            views = [x, x.flip(-1)] if tta else [x]
+            logits = torch.stack([self.network(v) for v in views]).mean(0)
+            t = self.settings.temperature
+            out.append((logits / (t if t == t else 1.0)).softmax(1).cpu().numpy())
+        return np.concatenate(out) if out else np.zeros((0, self.network.shape.classes), np.float32)
+
+    @torch.inference_mode()
+    def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """(N, 472) float32 pooled encoder features; each image alone, resized to the same side."""
+        torch.set_num_threads(self.threads)
+        out = [self.network.features(self._resized(images[i:i + 32])).cpu().numpy() for i in range(0, len(images), 32)]
+        return np.concatenate(out) if out else np.zeros((0, 472), np.float32)
+
+    def groups(self, image: Image, views: int = 8) -> tuple[Group, NDArray[np.float32]]:
+        """Instances with their raw scores, and (K + 1, H, W) class probabilities."""
+        K, s = self.network.shape.classes, self.settings
+        out = self.dense(image, views)
+        probs, centre = out[:K + 1], out[K + 1]
+        return group(probs, centre, out[K + 2:K + 4], radius=s.radius, threshold=s.threshold, min_area=s.min_area), probs
+
+    def _dense_labels(self, image: Image, views: int) -> Labels:
+        found, probs = self.groups(image, views)
+        if self.settings.task == "segment":
+            top = probs.argmax(0)
+            present = [k for k in range(1, len(probs)) if (top == k).any()]
+            ids = np.zeros(top.shape, np.int32)
+            for i, k in enumerate(present):
+                ids[top == k] = i + 1
+            classes = {i + 1: k - 1 for i, k in enumerate(present)}
+            scores = [float(probs[k][top == k].mean()) for k in present]
+        else:
+            ids, classes = found.ids, {k + 1: int(c) for k, c in enumerate(found.classes)}
+            scores = [float(s) for s in calibrated(found.scores, self.settings.temperature)]
+        labels = labels_from_ids(ids, classes, reviewed="model")
+        return replace(labels, scores=np.asarray(scores, np.float32)) if len(labels) else labels
+
+    @torch.inference_mode()
+    def dense(self, image: Image, views: int = 8) -> NDArray[np.float32]:
+        """(K + 1 + 1 + 2, H, W) float32: class probabilities, centre in [0, 1], offsets in px, averaged over the first
+        `views` symmetries of the square.
+
+        Larger images are cut into tiles of 512 px that overlap by 96 and are blended with a linear ramp.
+        """
+        torch.set_num_threads(self.threads)
+        H, W = _size(image)
+        if H <= TILE and W <= TILE:
+            return self._views(image, views)
+        channels = self.network.shape.classes + 4
+        total, weight = np.zeros((channels, H, W), np.float32), np.zeros((H, W), np.float32)
+        for y0, y1 in spans(H):
+            for x0, x1 in spans(W):
+                ramp = (_ramp(y1 - y0, y0 > 0, y1 < H)[:, None] * _ramp(x1 - x0, x0 > 0, x1 < W)[None]).astype(np.float32)
+                total[:, y0:y1, x0:x1] += self._views(image[y0:y1, x0:x1], views) * ramp
+                weight[y0:y1, x0:x1] += ramp
+        return np.asarray(total / weight, np.float32)
+
+    def _views(self, image: Image, views: int) -> NDArray[np.float32]:
+        H, W = _size(image)
+        K = self.network.shape.classes
+        x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255).unsqueeze(0).to(self.device)
+        side_h, side_w = _up(H), _up(W)
+        x = F.pad(x, (0, side_w - W, 0, side_h - H), mode="replicate")
+        if side_h == side_w:
+            batch = torch.cat([d4(x, k) for k in range(views)]).contiguous(memory_format=torch.channels_last)
+            outs = list(self.network(batch).split(1))
+        else:
+            outs = [self.network(d4(x, k).contiguous(memory_format=torch.channels_last)) for k in range(views)]
+        mean = torch.zeros_like(outs[0])
+        for k, out in zip(range(views), outs, strict=True):
+            out = torch.cat([out[:, :K + 1].softmax(1), out[:, K + 1:K + 2].sigmoid(), out[:, K + 2:]], 1)
+            mean += undo_d4(out, k, slice(K + 2, K + 4))
+        result: NDArray[np.float32] = (mean / len(outs))[0, :, :H, :W].cpu().numpy()
+        return result
+
+    def _resized(self, images: Sequence[Image]) -> Tensor:
+        side = self.settings.side
+        stack = [cv2.resize(im, (side, side), interpolation=cv2.INTER_AREA if max(im.shape[:2]) > side else cv2.INTER_LINEAR)
+                 for im in images]
+        x = torch.from_numpy(np.stack(stack).transpose(0, 3, 1, 2).copy()).float().div(255)
+        return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def save(self, folder: Path) -> None:
+        """`weights.safetensors` and `labeler.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
+        save_file(state, folder / "weights.safetensors")
+        about = {"trainer": "labeler", "shape": asdict(self.network.shape), "settings": asdict(self.settings)}
+        t = self.settings.temperature
+        about["settings"]["temperature"] = t if t == t else None
+        (folder / "labeler.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def load(folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
+    """The labeler that `save` wrote. Raises: DataError when the folder holds none."""
+    try:
+        about = json.loads((folder / "labeler.json").read_text())
+        state = load_file(folder / "weights.safetensors")
+    except Exception as error:
+        raise DataError(f"{folder}: there is no labeler here that can be read ({error})") from None
+    settings = about["settings"]
+    if settings["temperature"] is None:
+        settings["temperature"] = float("nan")
+    network = Network(Shape(**about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.load_state_dict(state)
+    return CompactLabeler(network, Settings(**{**settings, "classes": tuple(settings["classes"])}), device, threads)
+
+
+def calibrated(raw: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Scores after temperature scaling (Guo et al. 2017): sigmoid(logit(raw) / T); unchanged when T is nan."""
+    if temperature != temperature:
+        return raw
+    p = np.clip(raw, 1e-4, 1 - 1e-4)
+    return np.asarray(1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature)))
+
+
+def spans(length: int) -> list[tuple[int, int]]:
+    """Start and end of tiles that cover a length, all of the same size, overlapping by at least OVERLAP px."""
+    if length <= TILE:
+        return [(0, length)]
+    n = -(-(length - OVERLAP) // (TILE - OVERLAP))
+    starts = np.linspace(0, length - TILE, n).round().astype(int)
+    return [(int(s), int(s) + TILE) for s in starts]
+
+
+def _ramp(n: int, before: bool, after: bool) -> NDArray[np.float64]:
+    ramp = np.ones(n)
+    rise = (np.arange(OVERLAP) + 1) / (OVERLAP + 1)
+    if before:
+        ramp[:OVERLAP] = rise
+    if after:
+        ramp[-OVERLAP:] = np.minimum(ramp[-OVERLAP:], rise[::-1])
+    return ramp
+
+
+def _size(image: Image) -> Size:
+    return int(image.shape[0]), int(image.shape[1])
+
+
+def _up(n: int) -> int:
+    return max(MULTIPLE, -(-n // MULTIPLE) * MULTIPLE)
+

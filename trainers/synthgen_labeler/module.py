@@ -1,0 +1,66 @@
+"""One training: a Lightning module with a slower encoder, a one-cycle rate and an averaged copy of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from synthgen.seeds import seed_of
+from synthgen_labeler.network import Network
+from synthgen_labeler.targets import dense_loss
+
+
+class Training(pl.LightningModule):
+    """AdamW with two rates, warm-up and cosine; the EMA's decay ramps up as min(decay, (1 + t) / (10 + t))."""
+
+    def __init__(self, network: Network, steps: int, rate: float, encoder_rate: float, decay: float, seed: int) -> None:
+        super().__init__()
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.steps, self.rate, self.encoder_rate, self.decay, self.seed = steps, rate, encoder_rate, decay, seed
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        """The loss of one batch; dropout depends on the step alone."""
+        torch.manual_seed(seed_of(self.seed, "dropout", self.global_step))
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+        out = self.network(image)
+        if self.network.shape.dense:
+            losses = dense_loss(out, batch, self.network.shape.classes)
+        else:
+            losses = {"class": F.cross_entropy(out, batch["class"], label_smoothing=0.1)}
+        loss: Tensor = torch.stack(list(losses.values())).sum()
+        self.log_dict({f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/all": loss.detach()})
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Move the averaged weights a little towards the present ones; buffers are copied."""
+        t = self.global_step
+        decay = min(self.decay, (1 + t) / (10 + t))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+            for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(buffer)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, lower rate for the encoder; 8 % warm-up, then cosine to nothing."""
+        encoder = list(self.network.encoder.parameters())
+        known = {id(p) for p in encoder}
+        rest = [p for p in self.network.parameters() if id(p) not in known]
+        optimizer = torch.optim.AdamW([{"params": encoder, "lr": self.encoder_rate}, {"params": rest, "lr": self.rate}],
+                                      weight_decay=1e-2)
+        warm = max(1, round(0.08 * self.steps))
+
+        def factor(t: int) -> float:
+            if t < warm:
+                return (t + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * (t - warm) / max(1, self.steps - warm)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
