@@ -44,7 +44,7 @@ def tiles(sources: Path, columns: tuple[int, ...]) -> Iterator[Sample]:
     image, ids = read_image(sources / "nuclei/image.png"), read_ids(sources / "nuclei/instances.png")
     for column in columns:
         for row in range(4):
-            window = np.s_[row * TILE:(row + 1) * TILE, column * TILE:(column + 1) * TILE]
+            window = np.s_[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
             inside = ids[window]
             labels = labels_from_ids(inside, {int(k): 0 for k in np.unique(inside) if k}, reviewed="human")
             name = f"tile-r{row}-c{column}"

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from synthgen.errors import PluginError
 from synthgen.types import Image, Json
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")          # it would ask the network at import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network at import
 
-IGNORED_ID = 65535                                              # stands for −1 in the 16-bit map that is warped
+IGNORED_ID = 65535  # stands for −1 in the 16-bit map that is warped
 
 DENSE: tuple[dict[str, Json], ...] = (
     {"type": "D4", "p": 1.0},
@@ -31,8 +31,13 @@ CLASSIFY: tuple[dict[str, Json], ...] = (
     {"type": "HorizontalFlip", "p": 0.5},
     {"type": "Affine", "rotate": [-8, 8], "scale": [0.85, 1.15], "translate_percent": [-0.08, 0.08], "p": 0.9},
     {"type": "RandomBrightnessContrast", "brightness_limit": 0.15, "contrast_limit": 0.25, "p": 0.6},
-    {"type": "CoarseDropout", "num_holes_range": [1, 1], "hole_height_range": [0.2, 0.4],
-     "hole_width_range": [0.2, 0.4], "p": 0.3},
+    {
+        "type": "CoarseDropout",
+        "num_holes_range": [1, 1],
+        "hole_height_range": [0.2, 0.4],
+        "hole_width_range": [0.2, 0.4],
+        "p": 0.3,
+    },
 )
 
 

@@ -38,7 +38,7 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
 
     Raises: DataError for a file that is no image, or larger than `max_pixels`.
     """
-    with _opened(path, max_pixels) as image:
+    with _Opened(path, max_pixels) as image:
         w, h = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     return (w, h) if turned else (h, w)
@@ -51,7 +51,7 @@ def read_image(path: Path, bits: Bits = 16, max_pixels: int = MAX_PIXELS) -> Ima
     is put over black; of an animation the first frame is taken.
     Raises: DataError for a file that cannot be decoded whole, or is larger than `max_pixels`.
     """
-    with _opened(path, max_pixels) as image:
+    with _Opened(path, max_pixels) as image:
         try:
             image.load()
             image = PIL.ImageOps.exif_transpose(image)
@@ -71,17 +71,18 @@ def read_ids(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
 
     Raises: DataError for a file that cannot be decoded, or holds colours instead of ids.
     """
-    with _opened(path, max_pixels) as image:
+    with _Opened(path, max_pixels) as image:
         try:
             ids = np.asarray(image)
         except Exception as error:
             raise DataError(f"{path}: the file is damaged or cut off ({error})") from None
         if ids.ndim != 2:
-            raise DataError(f"{path}: a mask must have one channel of ids (grey or palette), this one is {image.mode}")
+            raise DataError(
+                f"{path}: a mask must have one channel of ids (grey or palette), this one is {image.mode}")
         return ids.astype(np.int32)
 
 
-class _opened:
+class _Opened:
     """A Pillow image whose header was judged before anything is decoded."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
@@ -101,8 +102,8 @@ class _opened:
         w, h = self.image.size
         if w * h > self.max_pixels:
             self.image.close()
-            raise DataError(f"{self.path}: its header says {w} × {h} px, more than the {self.max_pixels:,} that are "
-                            "decoded (data.max_pixels)")
+            raise DataError(f"{self.path}: its header says {w} × {h} px, more than the {self.max_pixels:,} "
+                            "that are decoded (data.max_pixels)")
         return self.image
 
     def __exit__(self, *error: object) -> None:

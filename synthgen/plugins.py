@@ -41,8 +41,10 @@ def _points(group: Group) -> tuple[EntryPoint, ...]:
 
 def installed(group: Group) -> list[Plugin]:
     """Every plug-in of a group, sorted by name. Imports none of them."""
-    found = [Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
-             for p in _points(group)]
+    found = [
+        Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
+        for p in _points(group)
+    ]
     return sorted(found, key=lambda p: p.name)
 
 
@@ -57,16 +59,15 @@ def find(group: Group, name: str) -> type:
         names = [p.name for p in installed(group)]
         close = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}"
-                          f"installed: {', '.join(names) or 'none'}")
+        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}")
     if len(owners) > 1:
-        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; "
-                          "uninstall all but one")
+        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; uninstall all but one")
     try:
         loaded: type = points[0].load()
     except Exception as error:
-        raise PluginError(f"the {group[:-1]} {name!r} of {owners[0]} cannot be imported: "
-                          f"{type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"the {group[:-1]} {name!r} of {owners[0]} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     return loaded
 
 
@@ -93,7 +94,9 @@ def problems(plugin: type, options: dict[str, Any]) -> list[dict[str, Any]]:
     known = option_names(plugin)
     wrong: list[dict[str, Any]] = [
         {"loc": (key,), "msg": "unknown option", "type": "unexpected_keyword_argument", "input": value}
-        for key, value in options.items() if key not in known]
+        for key, value in options.items()
+        if key not in known
+    ]
     if pydantic.dataclasses.is_pydantic_dataclass(plugin):
         try:
             _parse(plugin, {k: v for k, v in options.items() if k in known})

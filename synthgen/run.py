@@ -19,9 +19,16 @@ from synthgen.types import Json
 from synthgen.work import Events, Say, Work, in_parallel, key_of, only_process
 
 STAGES: tuple[tuple[str, ModuleType], ...] = (
-    ("0-ingest", ingest), ("1-generate", generate), ("2-filter", filter), ("3-mix", mix), ("4-train", train),
-    ("5-label", label), ("6-evaluate", evaluate), ("7-export", export))
-RESERVE_BYTES = 1 << 30                          # free disk below which no stage is begun
+    ("0-ingest", ingest),
+    ("1-generate", generate),
+    ("2-filter", filter),
+    ("3-mix", mix),
+    ("4-train", train),
+    ("5-label", label),
+    ("6-evaluate", evaluate),
+    ("7-export", export),
+)
+RESERVE_BYTES = 1 << 30  # free disk below which no stage is begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +50,36 @@ def job_of(loaded: Loaded, say: Say | None = None) -> Job:
     folder = run_folder(loaded)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cores if loaded.recipe.run.workers == "auto" else loaded.recipe.run.workers
-    job = Job(loaded.recipe, loaded.path.parent, Work(folder), Events(folder / "events.jsonl"), workers=workers, threads=workers)
+    job = Job(
+        loaded.recipe,
+        loaded.path.parent,
+        Work(folder),
+        Events(folder / "events.jsonl"),
+        workers=workers,
+        threads=workers,
+    )
     return job if say is None else replace(job, say=say)
 
 
 def plan(job: Job) -> list[Step]:
     """What `run` would do, unit by unit. What follows something that will be made anew is judged by its needs too."""
-    return [Step(stage, unit.name, job.work.why(unit.name, unit.needs)) for stage, module in STAGES for unit in module.units(job)]
+    return [
+        Step(stage, unit.name, job.work.why(unit.name, unit.needs))
+        for stage, module in STAGES
+        for unit in module.units(job)
+    ]
 
 
-def run(loaded: Loaded, say: Say, told: Callable[[str, str, str | None], None] = lambda stage, unit, why: None,
-        until: str | None = None) -> Json:
+def _untold(_stage: str, _unit: str, _why: str | None) -> None:
+    """Nobody listens."""
+
+
+def run(
+    loaded: Loaded,
+    say: Say,
+    told: Callable[[str, str, str | None], None] = _untold,
+    until: str | None = None,
+) -> Json:
     """Run the line; what stands on disk for the same needs is reused. The verdict, or None when stopped before it.
 
     told: called for each unit with its stage, its name and why it is made (None = reused). until: last stage.
@@ -120,7 +146,11 @@ def device_of(wanted: str) -> str:
     """The device to train on. Raises: EnvironmentProblem when the one named is not there."""
     import torch
 
-    have = ["cpu"] + (["cuda"] if torch.cuda.is_available() else []) + (["mps"] if torch.backends.mps.is_available() else [])
+    have = (
+        ["cpu"]
+        + (["cuda"] if torch.cuda.is_available() else [])
+        + (["mps"] if torch.backends.mps.is_available() else [])
+    )
     if wanted == "auto":
         return have[-1]
     if wanted not in have:
@@ -135,13 +165,25 @@ def _keep_recipe(loaded: Loaded, job: Job) -> None:
     resolved = {k: v for k, v in loaded.resolved.items() if k != "run"}
     write_json(folder / "recipe.resolved.json", loaded.resolved)
     units = {unit.name: key_of(unit.needs) for _, module in STAGES for unit in module.units(job)}
-    write_json(folder / "recipe.lock.json", {
-        "synthgen": __version__, "python": platform.python_version(), "machine": platform.machine(), "device": job.device,
-        "seed": loaded.recipe.seed, "recipe": key_of(resolved), "overrides": list(loaded.overrides), "units": units})
+    write_json(
+        folder / "recipe.lock.json",
+        {
+            "synthgen": __version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "device": job.device,
+            "seed": loaded.recipe.seed,
+            "recipe": key_of(resolved),
+            "overrides": list(loaded.overrides),
+            "units": units,
+        },
+    )
 
 
 def _room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < RESERVE_BYTES:
-        raise EnvironmentProblem(f"{folder}: only {free / 2**20:.0f} MiB of disk are free, and {RESERVE_BYTES >> 20} are kept in reserve; "
-                                 "make room and run the same command again")
+        raise EnvironmentProblem(
+            f"{folder}: only {free / 2**20:.0f} MiB of disk are free, and {RESERVE_BYTES >> 20} are kept in reserve; "
+            "make room and run the same command again"
+        )

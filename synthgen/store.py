@@ -12,10 +12,11 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 from synthgen.errors import DataError
 from synthgen.images import from_png, png_bytes
@@ -38,6 +39,25 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+Made = TypeVar("Made")
+
+
+def new_folder(folder: Path, make: Callable[[Path], Made]) -> Made:
+    """Make a folder beside `folder` and rename it there once it is whole; whatever goes wrong, nothing is left.
+
+    Raises: DataError when `folder` exists.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise DataError(f"{folder}: this exists already; give a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        inside = Path(scratch) / "made"
+        inside.mkdir()
+        made = make(inside)
+        inside.rename(folder)
+    return made
+
+
 def write_json(path: Path, value: Json) -> None:
     """Write JSON atomically, keys in the order given, one trailing newline."""
     write_atomic(path, (json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode())
@@ -54,22 +74,31 @@ def labels_to_json(labels: Labels) -> Json:
     assert labels.scores is not None
     assert labels.visible is not None
     assert labels.truncated is not None
-    out: dict[str, Json] = {"size": list(labels.size), "classes": labels.classes.tolist(),
-                            "boxes": labels.boxes.tolist()}
+    out: dict[str, Json] = {
+        "size": list(labels.size),
+        "classes": labels.classes.tolist(),
+        "boxes": labels.boxes.tolist(),
+    }
     if labels.masks is not None:
         out["masks"] = list(labels.masks)
     if labels.amodal is not None:
         out["amodal"] = list(labels.amodal)
     if (labels.scores != 1).any():
         out["scores"] = [round(float(s), 6) for s in labels.scores]
-    if (labels.visible == labels.visible).any():                                   # any that is not nan
+    if (labels.visible == labels.visible).any():  # any that is not nan
         out["visible"] = [round(float(v), 6) if v == v else None for v in labels.visible]
     if labels.truncated.any():
         out["truncated"] = labels.truncated.tolist()
     if labels.states != ("accepted",) * n:
         out["states"] = list(labels.states or ())
-    for name, default in (("ignore", None), ("image_class", None), ("image_score", 1.0), ("image_state", "accepted"),
-                          ("reviewed", "none"), ("empty", "unknown")):
+    for name, default in (
+        ("ignore", None),
+        ("image_class", None),
+        ("image_score", 1.0),
+        ("image_state", "accepted"),
+        ("reviewed", "none"),
+        ("empty", "unknown"),
+    ):
         if getattr(labels, name) != default:
             out[name] = getattr(labels, name)
     return out
@@ -89,10 +118,21 @@ def labels_from_json(value: Mapping[str, Json]) -> Labels:
 
 def _sample_json(sample: Sample) -> bytes:
     o = sample.origin
-    origin = {"kind": o.kind, "maker": o.maker, "version": o.version, "weights": o.weights, "seed": o.seed,
-              "parents": list(o.parents), "known_by": o.known_by}
-    value = {"id": sample.id, "origin": origin, "meta": dict(sample.meta),
-             "labels": None if sample.labels is None else labels_to_json(sample.labels)}
+    origin = {
+        "kind": o.kind,
+        "maker": o.maker,
+        "version": o.version,
+        "weights": o.weights,
+        "seed": o.seed,
+        "parents": list(o.parents),
+        "known_by": o.known_by,
+    }
+    value = {
+        "id": sample.id,
+        "origin": origin,
+        "meta": dict(sample.meta),
+        "labels": None if sample.labels is None else labels_to_json(sample.labels),
+    }
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -122,8 +162,10 @@ def write_shard(folder: Path, number: int, samples: Iterable[Sample], facts: Map
             index.append(entry)
     data = buffer.getvalue()
     write_atomic(folder / f"{number:05d}.tar", data)
-    write_json(folder / f"{number:05d}.json", {"count": len(index), "sha256": hashlib.sha256(data).hexdigest(),
-                                               "facts": dict(facts or {}), "samples": index})
+    write_json(
+        folder / f"{number:05d}.json",
+        {"count": len(index), "sha256": hashlib.sha256(data).hexdigest(), "facts": dict(facts or {}), "samples": index},
+    )
 
 
 def committed(folder: Path) -> list[int]:
@@ -225,7 +267,7 @@ class Joined(Sequence[Sample]):
 
     def __init__(self, *parts: Dataset) -> None:
         self.parts = parts
-        self._ends = [sum(len(p) for p in parts[:i + 1]) for i in range(len(parts))]
+        self._ends = [sum(len(p) for p in parts[: i + 1]) for i in range(len(parts))]
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -237,8 +279,9 @@ class Joined(Sequence[Sample]):
     def __getitem__(self, k: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(k, slice):
             return [self[i] for i in range(*k.indices(len(self)))]
-        if not 0 <= k < len(self):
+        if not -len(self) <= k < len(self):
             raise IndexError(k)
+        k %= len(self)
         part = bisect.bisect_right(self._ends, k)
         return self.parts[part][k - (self._ends[part - 1] if part else 0)]
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from synthgen.errors import DataError
 
-Image: TypeAlias = NDArray[np.uint8]            # (H, W, 3) RGB
-Mask: TypeAlias = NDArray[np.bool_]             # (H, W)
-Boxes: TypeAlias = NDArray[np.float32]          # (N, 4) x0 y0 x1 y1, max exclusive, px
-Size: TypeAlias = tuple[int, int]               # (height, width), px
-Rle: TypeAlias = str                            # COCO's compressed run lengths, column by column
-Json: TypeAlias = Any                           # what json.dumps takes
+Image: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
+Mask: TypeAlias = NDArray[np.bool_]  # (H, W)
+Boxes: TypeAlias = NDArray[np.float32]  # (N, 4) x0 y0 x1 y1, max exclusive, px
+Size: TypeAlias = tuple[int, int]  # (height, width), px
+Rle: TypeAlias = str  # COCO's compressed run lengths, column by column
+Json: TypeAlias = Any  # what json.dumps takes
 
 Task = Literal["instances", "segment", "detect", "classify"]
 Kind = Literal["real", "synthetic", "pseudo"]
@@ -33,7 +33,7 @@ Empty = Literal["unknown", "confirmed"]
 
 
 def _vector(values: Any, n: int, dtype: type, name: str) -> NDArray[Any]:
-    array = np.asarray(values, dtype)
+    array: NDArray[Any] = np.array(values, dtype)  # a copy: freezing it must not freeze the caller's
     if array.shape != (n,):
         raise DataError(f"labels.{name} must have shape ({n},), one per instance, but has {array.shape}")
     array.setflags(write=False)
@@ -82,13 +82,13 @@ class Labels:
         put = object.__setattr__
         n = len(self.classes)
         put(self, "classes", _vector(self.classes, n, np.int64, "classes"))
-        boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4)
+        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
         if len(boxes) != n:
             raise DataError(f"labels.boxes must have shape ({n}, 4), one per class, but has {boxes.shape}")
         boxes.setflags(write=False)
         put(self, "boxes", boxes)
         for name in ("masks", "amodal"):
-            rles = getattr(self, name)
+            rles: tuple[Rle, ...] | None = getattr(self, name)
             if rles is not None and len(rles) != n:
                 raise DataError(f"labels.{name} must hold {n} masks, one per class, but holds {len(rles)}")
         ones, nans = np.ones(n, np.float32), np.full(n, np.nan, np.float32)
@@ -96,7 +96,8 @@ class Labels:
         put(self, "visible", _vector(nans if self.visible is None else self.visible, n, np.float32, "visible"))
         truncated = np.zeros(n, bool) if self.truncated is None else self.truncated
         put(self, "truncated", _vector(truncated, n, np.bool_, "truncated"))
-        states: tuple[State, ...] = ("accepted",) * n if self.states is None else tuple(self.states)
+        accepted: State = "accepted"
+        states = (accepted,) * n if self.states is None else tuple(self.states)
         if len(states) != n:
             raise DataError(f"labels.states must hold {n} states, one per class, but holds {len(states)}")
         put(self, "states", states)
@@ -110,11 +111,11 @@ class Origin:
     """Where a sample came from: enough to make it again."""
 
     kind: Kind
-    maker: str = "user"                    # plug-in name, or "user" for what a person gave
+    maker: str = "user"  # plug-in name, or "user" for what a person gave
     version: str = ""
-    weights: str = ""                      # hash of the maker's learned state
+    weights: str = ""  # hash of the maker's learned state
     seed: int | None = None
-    parents: tuple[str, ...] = ()          # ids of the samples that it was made from
+    parents: tuple[str, ...] = ()  # ids of the samples that it was made from
     known_by: KnownBy = "person"
 
 
@@ -134,7 +135,9 @@ class Sample:
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
-            raise DataError(f"sample {self.id}: image must be (H, W, 3) uint8, but is {self.image.shape} {self.image.dtype}")
+            raise DataError(
+                f"sample {self.id}: image must be (H, W, 3) uint8, but is {self.image.shape} {self.image.dtype}"
+            )
         if self.labels is not None and self.labels.size != self.image.shape[:2]:
             raise DataError(f"sample {self.id}: labels are for {self.labels.size}, the image is {self.image.shape[:2]}")
 
@@ -203,7 +206,11 @@ class Mixture:
         return np.concatenate(picks).astype(np.int64)
 
 
-Log: TypeAlias = Callable[[str, float, float], None]      # (what, done, total)
+Log: TypeAlias = Callable[[str, float, float], None]  # (what, done, total)
+
+
+def silent(_what: str, _done: float, _total: float) -> None:
+    """Says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +220,11 @@ class Context:
     seed: int
     task: Task
     classes: tuple[str, ...]
-    folder: Path                                           # scratch space: checkpoints, curves
+    folder: Path  # scratch space: checkpoints, curves
     device: str = "cpu"
     threads: int = 1
-    log: Log = lambda what, done, total: None
-    base: Path = Path()                                    # relative paths in options start here
+    log: Log = silent
+    base: Path = Path()  # relative paths in options start here
 
 
 @runtime_checkable
@@ -282,7 +289,7 @@ class Measurement:
     p: float | None = None
     n: tuple[int, int] = (0, 0)
     remedy: str = ""
-    hard: bool = False                     # a failed hard check refuses the dataset; others warn
+    hard: bool = False  # a failed hard check refuses the dataset; others warn
     worst: tuple[str, ...] = ()
 
 
@@ -291,10 +298,10 @@ class Evidence:
     """What the checks may look at.
 
     synthetic, seed, pool, test: datasets (test is empty unless the final evaluation opened it).
-    features: dataset name (synthetic, seed, pool) → family (spectrum, handcrafted, …) → (N, D) float32, row k
-    of sample k, made through one identical path.
-    scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is what
-    the run trained, `real` the same steps on the seed alone.
+    features: dataset name (synthetic, seed, pool) → family (spectrum, handcrafted, …) → (N, D) float32, made
+    through one identical path; row k is sample k's where N is the dataset's length, else a subsample's.
+    scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is
+    what the run trained, `real` the same steps on the seed alone.
     """
 
     synthetic: Dataset

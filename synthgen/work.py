@@ -12,11 +12,12 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,12 +27,14 @@ from synthgen.images import iter_files
 from synthgen.store import read_json, write_json
 from synthgen.types import Json
 
-Say = Callable[[str, float, float], None]            # (what, done, total)
+Say = Callable[[str, float, float], None]  # (what, done, total)
 
 
 def key_of(needs: Json) -> str:
     """SHA-256 of the canonical JSON of what a unit needs, hex."""
-    return hashlib.sha256(json.dumps(needs, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(needs, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 def differences(old: Json, new: Json, path: str = "") -> list[str]:
@@ -81,32 +84,39 @@ class Work:
         if self.why(name, needs) is not None:
             finished = part / "done.json"
             if not (finished.exists() and read_json(finished)["needs"] == needs):
-                if (part / "needs.json").exists() and read_json(part / "needs.json") != needs:
-                    shutil.rmtree(part)
+                begun = part / "needs.json"
+                if not (begun.exists() and read_json(begun) == needs):
+                    _discard(part)  # it was begun, or even finished, for other needs
                 part.mkdir(parents=True, exist_ok=True)
                 _sweep(part)
                 write_json(part / "needs.json", needs)
                 make(part)
                 write_json(finished, {"key": key_of(needs), "needs": needs})
-                (part / "needs.json").unlink()
+            (part / "needs.json").unlink(missing_ok=True)
             if final.exists():
                 shutil.rmtree(old, ignore_errors=True)
                 os.rename(final, old)
             os.rename(part, final)
         shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(part, ignore_errors=True)
+        _discard(part)
         return final
 
     def _part(self, name: str) -> Path:
         return self.folder / f"{name}.part"
 
 
+def _discard(part: Path) -> None:
+    """Remove a unit in the making; what says whose it is goes first, so that a kill leaves nothing to take up."""
+    for name in ("done.json", "needs.json"):
+        (part / name).unlink(missing_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a killed write left: temporary files, and tars without their commit mark."""
     for path in list(iter_files(folder)):
-        if path.name.startswith(".") and path.name.endswith(".part"):
-            path.unlink()
-        elif path.suffix == ".tar" and not path.with_suffix(".json").exists():
+        temporary = path.name.startswith(".") and path.name.endswith(".part")
+        if temporary or (path.suffix == ".tar" and not path.with_suffix(".json").exists()):
             path.unlink()
 
 
@@ -122,7 +132,9 @@ def only_process(folder: Path) -> Iterator[None]:
         who = owner.read_text().strip() if owner.exists() else "another process"
         raise Locked(f"{folder} is in use by {who}; wait for it, or stop it first") from None
     except OSError as error:
-        raise EnvironmentProblem(f"{folder} cannot be written to ({error.strerror or error}); choose another run.out") from None
+        raise EnvironmentProblem(
+            f"{folder} cannot be written to ({error.strerror or error}); choose another run.out"
+        ) from None
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
         yield
@@ -159,13 +171,26 @@ def fingerprint(path: Path, cache: Path) -> str:
 
 
 def _quiet() -> None:
-    """A worker leaves Ctrl-C to its parent and uses one thread: two busy pools on two cores fight badly."""
+    """A worker leaves Ctrl-C to its parent and uses one thread: two busy pools on two cores fight badly.
+
+    It ends with its parent: one that goes on after a kill would write where the next run already works.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
 
 
-def in_parallel(jobs: Sequence[tuple[Callable[..., None], tuple[Json, ...]]], workers: int, say: Say, what: str) -> None:
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def in_parallel(
+    jobs: Sequence[tuple[Callable[..., None], tuple[Json, ...]]], workers: int, say: Say, what: str
+) -> None:
     """Run jobs, each in a process of its own when there is more than one worker and more than one job.
 
     Ctrl-C lets the jobs that are running finish and starts no other.

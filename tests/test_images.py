@@ -23,8 +23,12 @@ def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "a.png"), np.repeat(GREY[..., None], 3, 2))
 
 
-@pytest.mark.parametrize(("bits", "value", "seen"), [(16, 65535, 255), (16, 256, 1), (12, 4095, 255), (12, 65535, 255)])
-def test_sixteen_bit_grey_is_scaled_by_the_bits_it_uses(tmp_path: Path, bits: int, value: int, seen: int) -> None:
+@pytest.mark.parametrize(
+    ("bits", "value", "seen"), [(16, 65535, 255), (16, 256, 1), (12, 4095, 255), (12, 65535, 255)]
+)
+def test_sixteen_bit_grey_is_scaled_by_the_bits_it_uses(
+    tmp_path: Path, bits: int, value: int, seen: int
+) -> None:
     PIL.Image.fromarray(np.full((2, 3), value, np.uint16)).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png", bits=bits) == seen).all()  # type: ignore[arg-type]  # from a table
 
@@ -111,7 +115,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000])
@@ -163,4 +169,8 @@ def test_hidden_files_are_not_listed(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", ".c.png", ".d/e.png", "f/g.tif", "h.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [p.relative_to(tmp_path).as_posix() for p in list_images(tmp_path)] == ["a.JPG", "b.png", "f/g.tif"]
+    assert [p.relative_to(tmp_path).as_posix() for p in list_images(tmp_path)] == [
+        "a.JPG",
+        "b.png",
+        "f/g.tif",
+    ]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
@@ -26,7 +27,7 @@ from synthgen.store import Stored, write_all
 from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
 from synthgen_compose.background import fitted, object_free
 from synthgen_compose.bank import Cutout, cut
-from synthgen_compose.harmonise import NoiseModel, noise_model, restore_noise
+from synthgen_compose.harmonise import NoiseModel, noise_model
 from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint
 
 Background = Literal["inpaint", "keep"]
@@ -41,13 +42,14 @@ class Compose:
     background: tuple[Background | Path, ...] = ("inpaint",)
     """inpaint = seed images freed of their objects; keep = seed images with their own objects; or a folder."""
     blend: Annotated[tuple[Blend, ...], Field(min_length=1)] = ("feather", "gaussian", "poisson")
-    """Blends, taken in turn for the same layout: feather | gaussian | poisson | hard."""
+    """Blends, taken in turn for the same layout: feather | gaussian | poisson | hard, and add: light adds up, as in
+    fluorescence, where objects glow through each other."""
     density: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.3)
     """Range of the number of objects, relative to the seed's."""
     touching: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of objects put against another one on purpose; null = as often as in the seed."""
     min_visible: Annotated[float, Field(ge=0, le=1)] = 0.15
-    """Objects of which less than this share is visible are not labelled; their pixels are ignored."""
+    """Objects that others hide but for less than this share are not labelled; their pixels are ignored."""
     gain_sd: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Spread of the objects' contrast (standard deviation of its logarithm)."""
     match: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -72,7 +74,7 @@ class Compose:
 
         Raises: DataError when the seed has too little to compose from, or a background folder is empty.
         """
-        del pool                                   # its images may hold objects: no background to paste on
+        del pool  # its images may hold objects: no background to paste on
         seed = survey(real)
         folders: list[list[Path]] = []
         for source in self.background:
@@ -82,10 +84,18 @@ class Compose:
                     raise DataError(f"{context.base / source}: there are no images here to use as backgrounds")
                 folders.append(files)
         labelled = [k for k in range(len(real)) if (lab := real[k].labels) is not None and lab.masks is not None]
-        self._fitted = _Fitted(real, labelled, seed, cut(real, seed),
-                               layout_model(self.layout, seed, self.density, self.touching),
-                               Arrangement(seed, Resample(seed), self.density, seed.touching if self.touching is None else self.touching),
-                               noise_model(real), folders, context.seed, context.base)
+        self._fitted = _Fitted(
+            real,
+            labelled,
+            seed,
+            cut(real, seed),
+            layout_model(self.layout, seed, self.density, self.touching),
+            Arrangement(seed, Resample(seed), self.density, seed.touching if self.touching is None else self.touching),
+            noise_model(real),
+            folders,
+            context.seed,
+            context.base,
+        )
 
     def sample(self, seeds: Sequence[int]) -> Iterator[Sample]:
         """One sample per seed. Seeds that differ only in their low 8 bits share layout and background, and differ in
@@ -101,21 +111,26 @@ class Compose:
                 things = f.extra.add(rng, size, canvas.ids > 0, share=float(rng.uniform(0.2, 0.7)))
             else:
                 things = f.layouts.sample(rng, size).objects
-            cap = 0.97 * 255
+            noise = (f.noise, rng_of(seed_of(seed, "noise"))) if self.noise else None
             for thing in things:
                 assert thing.source is not None
                 gain = float(np.exp(rng.normal(0, self.gain_sd)))
-                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match)
-            pixels = canvas.pixels
-            if self.noise:
-                pixels = restore_noise(pixels, canvas.touched & (pixels.mean(2) < cap), f.noise, rng_of(seed_of(seed, "noise")))
-            image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, noise)
+            image = cv2.convertScaleAbs(np.maximum(canvas.pixels, 0))  # rounds, and stops at 255
             labels = labels_of(canvas, self.min_visible)
             parents = (parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
-            yield Sample(f"compose-{seed:016x}", image, labels,
-                         Origin("synthetic", "compose", synthgen.__version__, "", seed, parents, "construction"),
-                         {"blend": blend, "layout": self.layout, "background": background,
-                          "sources": [s for s in canvas.sources if s >= 0]})
+            yield Sample(
+                f"compose-{seed:016x}",
+                image,
+                labels,
+                Origin("synthetic", "compose", synthgen.__version__, "", seed, parents, "construction"),
+                {
+                    "blend": blend,
+                    "layout": self.layout,
+                    "background": background,
+                    "sources": [s for s in canvas.sources if s >= 0],
+                },
+            )
 
     def save(self, folder: Path) -> None:
         """The seed images; everything else follows from them and the options."""
@@ -127,7 +142,9 @@ class Compose:
     def load(self, folder: Path) -> None:
         """What `save` wrote."""
         about = json.loads((folder / "compose.json").read_text())
-        self.fit(list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"])))
+        self.fit(
+            list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"]))
+        )
 
     def _background(self, f: _Fitted, rng: np.random.Generator) -> tuple[Canvas, str, str]:
         """A canvas, the id of the image that it was made from, and what kind of background it is."""
@@ -161,10 +178,28 @@ class Compose:
 class _Fitted:
     """What `fit` learned."""
 
-    def __init__(self, real: Dataset, labelled: list[int], seed: Survey, cutouts: dict[int, Cutout], layouts: LayoutModel,
-                 extra: Arrangement, noise: NoiseModel, folders: list[list[Path]], root: int, base: Path) -> None:
+    def __init__(
+        self,
+        real: Dataset,
+        labelled: list[int],
+        seed: Survey,
+        cutouts: dict[int, Cutout],
+        layouts: LayoutModel,
+        extra: Arrangement,
+        noise: NoiseModel,
+        folders: list[list[Path]],
+        root: int,
+        base: Path,
+    ) -> None:
         self.real, self.labelled, self.survey, self.cutouts = real, labelled, seed, cutouts
-        self.layouts, self.extra, self.noise, self.folders, self.root, self.base = layouts, extra, noise, folders, root, base
+        self.layouts, self.extra, self.noise, self.folders, self.root, self.base = (
+            layouts,
+            extra,
+            noise,
+            folders,
+            root,
+            base,
+        )
         self._free: dict[int, NDArray[np.uint8]] = {}
 
     def seed_id(self, source: int) -> str:
@@ -178,39 +213,57 @@ class _Fitted:
                 self._free.pop(next(iter(self._free)))
             sample = self.real[k]
             assert sample.labels is not None
-            self._free[k] = object_free(sample.image, sample.labels, rng_of(seed_of(self.root, "object-free", sample.id)))
+            self._free[k] = object_free(
+                sample.image, sample.labels, rng_of(seed_of(self.root, "object-free", sample.id))
+            )
         return self._free[k]
 
 
 def labels_of(canvas: Canvas, min_visible: float) -> Labels:
     """Labels of what was painted: visible masks by who owns a pixel, whole masks inside the frame, the visible share
-    of each object. Objects below `min_visible` are left out, and what shows of them is ignored."""
+    of each object. Objects of whose part in the frame less than `min_visible` shows are left out, and what shows of
+    them is ignored."""
     size = frame_size(canvas)
     n = len(canvas.classes)
-    seen = np.bincount(canvas.ids.ravel(), minlength=n + 1)[1:]
+    seen = np.asarray(
+        [
+            np.count_nonzero(canvas.ids[top : top + crop.shape[0], left : left + crop.shape[1]] == k + 1)
+            for k, (crop, top, left) in enumerate(canvas.amodal)
+        ],
+        np.int64,
+    )
     visible = seen / np.maximum(canvas.areas, 1)
-    keep = [k for k in range(n) if seen[k] > 0 and visible[k] >= min_visible]
+    # What the frame cuts off hides nothing: people label a sliver at the border, so only other objects count here.
+    framed = np.asarray([np.count_nonzero(crop) for crop, _, _ in canvas.amodal], np.int64)
+    keep = [k for k in range(n) if seen[k] > 0 and seen[k] >= min_visible * framed[k]]
     masks: list[Rle] = []
     amodal: list[Rle] = []
     boxes = np.zeros((len(keep), 4), np.float32)
     for row, k in enumerate(keep):
         crop, top, left = canvas.amodal[k]
         h, w = crop.shape
-        shown: Mask = canvas.ids[top:top + h, left:left + w] == k + 1
+        shown: Mask = canvas.ids[top : top + h, left : left + w] == k + 1
         box = mask_box(shown)
         assert box is not None
         x0, y0, x1, y1 = box
         boxes[row] = (left + x0, top + y0, left + x1, top + y1)
         masks.append(encode_crop(shown[y0:y1, x0:x1], top + y0, left + x0, size))
-        amodal.append(encode_crop(crop, top, left, size))
+        amodal.append(masks[-1] if seen[k] == framed[k] else encode_crop(crop, top, left, size))
     dropped = [k + 1 for k in range(n) if k not in set(keep) and seen[k] > 0]
     ignore = encode_crop(np.isin(canvas.ids, dropped), 0, 0, size) if dropped else None
-    return Labels(size=size, classes=np.asarray([canvas.classes[k] for k in keep], np.int64), boxes=boxes, masks=tuple(masks),
-                  amodal=tuple(amodal), visible=visible[keep].astype(np.float32), truncated=touches_border(boxes, size),
-                  ignore=ignore, empty="unknown" if keep else "confirmed")
+    return Labels(
+        size=size,
+        classes=np.asarray([canvas.classes[k] for k in keep], np.int64),
+        boxes=boxes,
+        masks=tuple(masks),
+        amodal=tuple(amodal),
+        visible=visible[keep].astype(np.float32),
+        truncated=touches_border(boxes, size),
+        ignore=ignore,
+        empty="unknown" if keep else "confirmed",
+    )
 
 
 def _turned(array: NDArray[Any], k: int) -> NDArray[Any]:
     """Symmetry k of the square (0…7): mirrored for k ≥ 4, then k mod 4 quarter turns."""
     return np.ascontiguousarray(np.rot90(array[:, ::-1] if k >= 4 else array, k % 4))
-

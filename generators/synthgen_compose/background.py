@@ -10,7 +10,7 @@ from synthgen.geometry import id_map
 from synthgen.types import Image, Labels
 from synthgen_compose.bank import RIM
 
-MARGIN = RIM + 2                                 # px around an object that still carry its glow
+MARGIN = RIM + 2  # px around an object that still carry its glow
 
 
 def object_free(image: Image, labels: Labels, rng: np.random.Generator) -> Image:
@@ -67,12 +67,13 @@ def pull_push(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[
 def fitted(image: Image, size: tuple[int, int], rng: np.random.Generator) -> Image:
     """A random window of `size` from an image; one that is too small is continued by its mirror image."""
     H, W = size
+    while image.shape[0] < H or image.shape[1] < W:
+        # OpenCV mirrors at most one whole image at a time; repeat until it is large enough.
+        below, right = (min(max(n - m, 0), m) for n, m in zip(size, image.shape[:2], strict=True))
+        image = np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REFLECT), np.uint8)
     h, w = image.shape[:2]
-    if h < H or w < W:
-        image = np.pad(image, ((0, max(H - h, 0)), (0, max(W - w, 0)), (0, 0)), mode="symmetric")
-        h, w = image.shape[:2]
     top, left = int(rng.integers(0, h - H + 1)), int(rng.integers(0, w - W + 1))
-    return np.ascontiguousarray(image[top:top + H, left:left + W])
+    return np.ascontiguousarray(image[top : top + H, left : left + W])
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from synthgen.geometry import id_map
 from synthgen.layouts import Survey
-from synthgen.layouts.survey import axes_of, radii
+from synthgen.layouts.survey import axes_of, padded, radii
 from synthgen.types import Dataset, Image
 
-RIM = 6                                          # px of picture kept around an object: its glow, its shadow
+RIM = 6  # px of picture kept around an object: its glow, its shadow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,7 @@ class Cutout:
     patch: (h + 2·RIM, w + 2·RIM, 3) uint8, past the image's edge repeated.
     known: (h + 2·RIM, w + 2·RIM) bool, the object and its surroundings, other objects left out.
     centre: y, x of the centroid in the patch. radii: radial profile of the mask, px. angle: of its long axis.
-    around: (3,) float64 median colour of the rim's outer part.
+    around: (3,) float32 median colour of the rim's outer part.
     """
 
     patch: Image
@@ -31,7 +31,7 @@ class Cutout:
     centre: tuple[float, float]
     radii: NDArray[np.float64]
     angle: float
-    around: NDArray[np.float64]
+    around: NDArray[np.float32]
 
 
 def cut(real: Dataset, seed: Survey) -> dict[int, Cutout]:
@@ -50,8 +50,8 @@ def cut(real: Dataset, seed: Survey) -> dict[int, Cutout]:
             if i.image != number or i.index not in wanted:
                 continue
             h, w = i.mask.shape
-            window = np.s_[i.top:i.top + h + 2 * RIM, i.left:i.left + w + 2 * RIM]
-            own = np.pad(i.mask, RIM)
+            window = np.s_[i.top : i.top + h + 2 * RIM, i.left : i.left + w + 2 * RIM]
+            own = padded(i.mask, RIM)
             others = (frame[window] > 0) & ~own
             others = (cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~own
             known = inside[window] & ~others
@@ -59,5 +59,7 @@ def cut(real: Dataset, seed: Survey) -> dict[int, Cutout]:
             far = cv2.dilate(own.astype(np.uint8), np.ones((2 * RIM - 3,) * 2, np.uint8)) == 0
             ring = patch[known & far] if (known & far).any() else patch[known]
             cy, cx, angle, _ = axes_of(i.mask)
-            out[i.index] = Cutout(patch, known, (cy + RIM, cx + RIM), radii(i.mask), angle, np.median(ring, axis=0))
+            out[i.index] = Cutout(
+                patch, known, (cy + RIM, cx + RIM), radii(i.mask), angle, np.median(ring, axis=0).astype(np.float32)
+            )
     return out

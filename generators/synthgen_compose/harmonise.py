@@ -12,13 +12,15 @@ from synthgen.types import Dataset
 
 BINS = 12
 MAX_IMAGES = 64
+_THIRDS = np.full((1, 3), 1 / 3, np.float32)
+_FINE = np.asarray([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseModel:
     """Standard deviation of fine grain (grey levels) against local brightness: the noise level function of
-    Liu, Freeman, Szeliski & Kang, "Noise estimation from a single image" (CVPR 2006), here as a lower-half mean
-    in bins of brightness.
+    Liu, Freeman, Szeliski & Kang, "Noise estimation from a single image" (CVPR 2006), here as medians in
+    bins of brightness.
 
     brightness, sigma: (BINS,) float64, ascending brightness.
     """
@@ -37,9 +39,8 @@ def grain(pixels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     The grain is the response to the kernel [1 −2 1; −2 4 −2; 1 −2 1] / 6, which planes and straight edges do not
     excite (Immerkær 1996); its square is averaged over 9 × 9 px.
     """
-    grey = pixels.mean(2, dtype=np.float32)
-    kernel = np.asarray([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-    fine = cv2.filter2D(grey, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT)
+    grey = cv2.transform(pixels, _THIRDS).reshape(pixels.shape[:2])
+    fine = cv2.filter2D(grey, cv2.CV_32F, _FINE, borderType=cv2.BORDER_REFLECT)
     sigma = np.sqrt(np.maximum(cv2.blur(fine * fine, (9, 9)), 0))
     return cv2.GaussianBlur(grey, (0, 0), 2.0), np.asarray(sigma, np.float32)
 
@@ -54,22 +55,22 @@ def noise_model(images: Dataset) -> NoiseModel:
     b, s = np.concatenate(light), np.concatenate(level)
     edges = np.quantile(b, np.linspace(0, 1, BINS + 1))
     where = np.clip(np.searchsorted(edges, b, side="right") - 1, 0, BINS - 1)
-    # Texture and edges raise the local deviation, so the lower half of each bin speaks for the noise.
-    brightness, sigma = [], []
+    # Texture and edges raise the local deviation of some places, so the median of each bin speaks for the noise.
+    middles: list[float] = []
+    levels: list[float] = []
     for k in range(BINS):
         inside = where == k
         if inside.sum() >= 8:
-            brightness.append(float(np.median(b[inside])))
-            sigma.append(float(np.median(s[inside])))
-    return NoiseModel(np.asarray(brightness), np.asarray(sigma))
+            middles.append(float(np.median(b[inside])))
+            levels.append(float(np.median(s[inside])))
+    return NoiseModel(np.asarray(middles), np.asarray(levels))
 
 
-def restore_noise(pixels: NDArray[np.float32], touched: NDArray[np.bool_], model: NoiseModel,
-                  rng: np.random.Generator) -> NDArray[np.float32]:
-    """The picture with white noise added where it was touched and shows less grain than real images do."""
-    if not touched.any():
-        return pixels
+def restore_noise(
+    pixels: NDArray[np.float32], touched: NDArray[np.bool_], model: NoiseModel, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """(H, W, 3) with white noise added where it was touched and shows less grain than real images do."""
     brightness, sigma = grain(pixels)
-    lack = np.sqrt(np.maximum(model(brightness) ** 2 - sigma.astype(np.float64) ** 2, 0)) * touched
-    noise = rng.standard_normal(touched.shape) * lack
+    lack = np.sqrt(np.maximum(model(brightness) ** 2 - sigma * sigma, 0)) * touched
+    noise = rng.standard_normal(touched.shape, np.float32) * lack.astype(np.float32)
     return np.asarray(pixels + noise[..., None], np.float32)

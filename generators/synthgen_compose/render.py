@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.layouts.shape import signed_distance
-from synthgen.layouts.survey import ANGLES, axes_of, radii
+from synthgen.layouts.distance import signed_distance
+from synthgen.layouts.survey import ANGLES, axes_of, padded, radii
 from synthgen.types import Image, Placed, Size
 from synthgen_compose.background import pull_push
 from synthgen_compose.bank import RIM, Cutout
+from synthgen_compose.harmonise import NoiseModel, restore_noise
 
-Blend = Literal["feather", "gaussian", "poisson", "hard"]
-BLENDS: tuple[Blend, ...] = ("feather", "gaussian", "poisson", "hard")
+Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 
 
 @dataclass(slots=True, eq=False)
@@ -24,13 +24,11 @@ class Canvas:
     """A picture in the making.
 
     pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted.
-    touched: (H, W) bool, pixels that are not the background's own any more.
     areas: px of each whole object, outside the frame included. amodal: (crop, top, left) inside the frame.
     """
 
     pixels: NDArray[np.float32]
     ids: NDArray[np.int32]
-    touched: NDArray[np.bool_]
     classes: list[int] = field(default_factory=list)
     areas: list[int] = field(default_factory=list)
     amodal: list[tuple[NDArray[np.bool_], int, int]] = field(default_factory=list)
@@ -40,14 +38,23 @@ class Canvas:
 def canvas_on(background: Image) -> Canvas:
     """An empty canvas on a background."""
     H, W = background.shape[:2]
-    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32), np.zeros((H, W), bool))
+    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32))
 
 
-def paint(canvas: Canvas, thing: Placed, cutout: Cutout, blend: Blend, gain: float, match: float) -> None:
+def paint(
+    canvas: Canvas,
+    thing: Placed,
+    cutout: Cutout,
+    blend: Blend,
+    gain: float,
+    match: float,
+    noise: tuple[NoiseModel, np.random.Generator] | None = None,
+) -> None:
     """Paint one object over what is there.
 
     gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
-    shifted to the colour of the place it comes to.
+    shifted to the colour of the place it comes to. noise: what real images show at each brightness, and the
+    randomness to put back what is missing of it.
     An object wholly outside the frame paints nothing and gets no number.
     """
     H, W = canvas.ids.shape
@@ -57,9 +64,9 @@ def paint(canvas: Canvas, thing: Placed, cutout: Cutout, blend: Blend, gain: flo
     y0, y1, x0, x1 = max(top, 0), min(top + h + 2 * RIM, H), max(left, 0), min(left + w + 2 * RIM, W)
     if y0 >= y1 or x0 >= x1:
         return
-    inner = np.s_[y0 - top:y1 - top, x0 - left:x1 - left]
+    inner = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     frame = np.s_[y0:y1, x0:x1]
-    mask = np.pad(thing.mask, RIM)
+    mask = padded(thing.mask, RIM)
     shown = mask[inner]
     if not shown.any():
         return
@@ -67,10 +74,16 @@ def paint(canvas: Canvas, thing: Placed, cutout: Cutout, blend: Blend, gain: flo
     here = canvas.pixels[frame]
     source = pixels[inner]
     alpha = _alpha(mask, known, blend)[inner]
-    if blend != "poisson":
+    if blend in ("feather", "gaussian"):
+        # The rim shows the source's surroundings; over a neighbour they would be a moat that no real picture has.
+        near = (cv2.dilate(shown.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~shown
+        alpha = np.where((canvas.ids[frame] > 0) & ~shown, 0.4 * near, alpha).astype(np.float32)
+    if blend == "add":
+        canvas.pixels[frame] = here + (alpha * gain)[..., None] * (source - cutout.around)
+    elif blend != "poisson":
         if match:
             rim = (alpha < 0.5) & ~shown & (canvas.ids[frame] == 0)
-            place = np.median(here[rim], axis=0) if rim.sum() >= 8 else cutout.around
+            place = _middle(here[rim]) if np.count_nonzero(rim) >= 8 else cutout.around
             source = (source - cutout.around) * gain + cutout.around + match * (place - cutout.around)
         canvas.pixels[frame] = here + alpha[..., None] * (source - here)
     else:
@@ -81,13 +94,16 @@ def paint(canvas: Canvas, thing: Placed, cutout: Cutout, blend: Blend, gain: flo
         ring = (cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~region & ~inside
         membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
         canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
-    canvas.touched[frame] |= alpha > 0.02
+    if noise is not None and not _exact(thing):
+        # What is saturated in the source has no noise to lose.
+        painted = (alpha > 0.02) & (canvas.pixels[frame][..., 1] < 0.97 * 255)
+        canvas.pixels[frame] = restore_noise(np.ascontiguousarray(canvas.pixels[frame]), painted, *noise)
     number = len(canvas.classes) + 1
     canvas.ids[frame][shown] = number
     canvas.classes.append(thing.class_id)
     canvas.areas.append(int(thing.mask.sum()))
     ys, xs = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-    canvas.amodal.append((shown[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1].copy(), y0 + int(ys[0]), x0 + int(xs[0])))
+    canvas.amodal.append((shown[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy(), y0 + int(ys[0]), x0 + int(xs[0])))
     canvas.sources.append(-1 if thing.source is None else thing.source)
 
 
@@ -102,15 +118,21 @@ def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[
         affine = thing.affine.copy()
         affine[:, 2] += RIM - affine[:, :2] @ [RIM, RIM]
         size = (w + 2 * RIM, h + 2 * RIM)
-        exact = np.allclose(affine, np.rint(affine), atol=1e-6)
-        how = cv2.INTER_NEAREST if exact else cv2.INTER_CUBIC
-        pixels = cv2.warpAffine(cutout.patch.astype(np.float32), affine, size, flags=how | cv2.WARP_INVERSE_MAP,
-                                borderMode=cv2.BORDER_REPLICATE)
-        known = cv2.warpAffine(cutout.known.astype(np.uint8), affine, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        how = cv2.INTER_NEAREST if _exact(thing) else cv2.INTER_CUBIC
+        pixels = cv2.warpAffine(
+            cutout.patch.astype(np.float32),
+            affine,
+            size,
+            flags=how | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        known = cv2.warpAffine(
+            cutout.known.astype(np.uint8), affine, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        )
     else:
         cy, cx, angle, _ = axes_of(thing.mask)
         own = radii(thing.mask)
-        y, x = np.mgrid[0:h + 2 * RIM, 0:w + 2 * RIM].astype(np.float32)
+        y, x = np.mgrid[0 : h + 2 * RIM, 0 : w + 2 * RIM].astype(np.float32)
         dy, dx = y - (cy + RIM), x - (cx + RIM)
         r, theta = cv2.cartToPolar(dx, dy)
         turn = cutout.angle - angle
@@ -118,9 +140,18 @@ def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[
         reach = np.where(r <= target, r / target * source, source + r - target)
         map_y = (cutout.centre[0] + reach * np.sin(theta + turn)).astype(np.float32)
         map_x = (cutout.centre[1] + reach * np.cos(theta + turn)).astype(np.float32)
-        pixels = cv2.remap(cutout.patch.astype(np.float32), map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        known = cv2.remap(cutout.known.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    return pixels, (known > 0) | np.pad(thing.mask, RIM)
+        pixels = cv2.remap(
+            cutout.patch.astype(np.float32), map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        known = cv2.remap(
+            cutout.known.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        )
+    return pixels, (known > 0) | padded(thing.mask, RIM)
+
+
+def _exact(thing: Placed) -> bool:
+    """Whether pixels are moved whole: by quarter turns, mirrors and shifts."""
+    return thing.affine is not None and bool((np.abs(thing.affine - np.rint(thing.affine)) < 1e-6).all())
 
 
 def _at(profile: NDArray[np.float64], theta: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -145,6 +176,12 @@ def _alpha(mask: NDArray[np.bool_], known: NDArray[np.bool_], blend: Blend) -> N
     # Where the rim belongs to a neighbour of the source, fade out faster: over one pixel.
     soft = cv2.GaussianBlur(np.where(known, ramp, 0).astype(np.float32), (0, 0), 0.7)
     return np.asarray(np.where(mask, 1.0, np.minimum(soft, ramp)), np.float32)
+
+
+def _middle(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The median colour of (P, 3), channel by channel."""
+    half = len(colours) // 2
+    return np.asarray(np.partition(colours, half, axis=0)[half])
 
 
 def frame_size(canvas: Canvas) -> Size:

@@ -74,11 +74,13 @@ class Realism:
         corrected = holm([probe.p for probe in probes.values()])
         ids = ids_of(evidence.synthetic)
         for (family, probe), p in zip(probes.items(), corrected.tolist(), strict=True):
+            n, m = len(features["synthetic"][family]), len(features[reference][family])
             order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]
             # Rows can be named only where the features are of every sample, in order.
             worst = tuple(ids[k] for k in order) if len(ids) == n else ()
-            m1 = self._measured(family, ("synthetic", reference), probe, p, (n, m), self.max_auc)
-            out.append(replace(m1, name=f"{family}: {m1.name}", why=m1.why + confounded, worst=worst))
+            found = self._measured(family, ("synthetic", reference), probe, p, (n, m), self.max_auc)
+            out.append(replace(found, name=f"{family}: {found.name}", why=found.why + confounded,
+                               worst=worst))
         return out
 
     def _seed_against_pool(self, evidence: Evidence, rng: np.random.Generator) -> Measurement:
@@ -110,9 +112,10 @@ class Realism:
             verdict = judge(probe.interval, bound, n)
         low, high = probe.interval
         limit = HARD_TO_TELL if bound is None else bound
-        told = {"pass": "can hardly be told from", "warn": "can be told from", "fail":
-                "can be told too easily from"}.get(verdict, "cannot yet be said to look like or unlike")
-        why = (f"by their {family}, {who[0]} images {told} {who[1]} images: AUC {probe.auc:.2f} "
+        told = {"pass": "can hardly be told from" if bound is None else "are not too easily told from",
+                "warn": "can be told from", "fail": "are too easily told from",
+                }.get(verdict, "cannot yet be said to look like or unlike")
+        why = (f"by {family} features, {who[0]} images {told} {who[1]} images: AUC {probe.auc:.2f} "
                f"[{low:.2f}, {high:.2f}], where two parts of one set score {probe.null[0]:.2f} to "
                f"{probe.null[1]:.2f}")
         if probe.auc < probe.null[0]:

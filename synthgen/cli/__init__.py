@@ -32,7 +32,6 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Work": {
         "run": Entry("synthgen.cli.run:command", "Do what a recipe says; go on where an earlier run ended."),
         "label": Entry("synthgen.cli.label:command", "Label images with the labeler of a run."),
-        "evaluate": Entry("synthgen.cli.evaluate:command", "Judge one dataset against another."),
         "export": Entry("synthgen.cli.export:command", "Write a run's labelled dataset in another format."),
     },
     "Look": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -65,6 +66,23 @@ def overrides_option(function: F) -> F:
         help="Set a key of the recipe: -S generate.paste.count=50. Items of lists go by name or index. "
              "Repeatable.",
     )(function)
+
+
+def run_argument(function: F) -> F:
+    """The argument RECIPE|RUN_FOLDER, given as `run`; `run_folder_of` resolves it."""
+    return click.argument("run", metavar="RECIPE|RUN_FOLDER", shell_complete=_complete_recipe)(function)
+
+
+def run_folder_of(run: str, overrides: Sequence[str] = ()) -> Path:
+    """The run folder that a person means: the folder itself, or the one of a recipe.
+
+    Raises: RecipeError when it is neither.
+    """
+    from synthgen.recipe.load import load
+    from synthgen.run import run_folder
+
+    folder = Path(run)
+    return folder.absolute() if (folder / "recipe.resolved.json").is_file() else run_folder(load(run, overrides))
 
 
 def json_option(function: F) -> F:

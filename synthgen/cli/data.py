@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,11 +17,12 @@ from ruamel.yaml.error import YAMLError
 
 from synthgen import plugins
 from synthgen.cli.common import json_option, print_json, say
-from synthgen.cli.data_facts import Summary, kind_of, parts_of
+from synthgen.cli.data_facts import Summary, kind_of, parts_of, shares_of
 from synthgen.errors import DataError, TooManyBadItems
 from synthgen.formats import Format, Loss, Problem, Reading
 from synthgen.formats.detect import detect, open_dataset
 from synthgen.images import MAX_PIXELS
+from synthgen.store import new_folder
 from synthgen.types import Json, Sample
 
 TOGETHER = ("yolo", "imagefolder")                    # formats that hold the parts of a split in one dataset
@@ -79,7 +79,7 @@ class _Source:
             raise DataError(f"{path}: there is no such file or folder")
         self.path = path
         self.format = detect(path) if source_format == "auto" else source_format
-        self.reader = cast(Format, plugins.build("formats", self.format, _options(given)))
+        self.reader = cast(Format, plugins.build("formats", self.format, options_of(given)))
         self.classes = self.reader.classes(path)
         self.reading = Reading(bits=cast(Any, int(bits)), max_pixels=max_pixels)
         self.problems: list[Problem] = []
@@ -180,7 +180,7 @@ def convert(path: Path, source_format: str, given: tuple[str, ...], bits: str, m
     Images are written as 8-bit RGB PNG, as displayed. DST appears whole or not at all.
     """
     source = _Source(path, source_format, given, bits, max_pixels)
-    writer = cast(Format, plugins.build("formats", target, _options(options)))
+    writer = cast(Format, plugins.build("formats", target, options_of(options)))
 
     def make(folder: Path) -> list[Loss]:
         losses = writer.write(source.samples(), folder, source.classes)
@@ -190,7 +190,7 @@ def convert(path: Path, source_format: str, given: tuple[str, ...], bits: str, m
             raise DataError(f"--strict: {target} cannot hold {said}; nothing was written")
         return losses
 
-    losses = _build(dst, make)
+    losses = new_folder(dst, make)
     _report(dst, source, {"": losses}, {"": source.images}, as_json)
 
 
@@ -231,7 +231,9 @@ def split(
     """
     source = _Source(path, source_format, given, bits, max_pixels)
     target = target or source.format
-    writer = cast(Format, plugins.build("formats", target, _options(options)))
+    writer = cast(Format, plugins.build("formats", target, options_of(options)))
+    if target in TOGETHER and (strange := sorted(set(shares_of(parts)) - {"train", "val", "test"})):
+        raise click.UsageError(f"--parts: {target} has parts called train, val and test, not {strange[0]!r}")
     chosen = parts_of(source.samples(pixels=False), parts, seed)
     counts: dict[str, int] = dict.fromkeys(dict.fromkeys(chosen.values()), 0)
 
@@ -240,7 +242,8 @@ def split(
             part = chosen.get(sample.id, "")
             if part and only in (None, part):
                 counts[part] += 1
-                yield replace(sample, meta={**sample.meta, "split": part})
+                meta = {key: value for key, value in sample.meta.items() if key != "split"}
+                yield replace(sample, meta={**meta, "split": part} if only is None else meta)
 
     def make(folder: Path) -> dict[str, list[Loss]]:
         names = [None] if target in TOGETHER else list(counts)
@@ -250,11 +253,11 @@ def split(
         _judge(source, max_bad)
         return losses
 
-    losses = _build(dst, make)
+    losses = new_folder(dst, make)
     _report(dst, source, losses, counts, as_json)
 
 
-def _options(given: Sequence[str]) -> dict[str, Json]:
+def options_of(given: Sequence[str]) -> dict[str, Json]:
     """KEY=VALUE pairs as a plug-in's options; values are YAML. Raises: click.UsageError for others."""
     options: dict[str, Json] = {}
     for text in given:
@@ -266,25 +269,6 @@ def _options(given: Sequence[str]) -> dict[str, Json]:
         except YAMLError:
             raise click.UsageError(f"{text!r}: the value is no YAML; put quotes around it") from None
     return options
-
-
-Made = TypeVar("Made")
-
-
-def _build(dst: Path, make: Callable[[Path], Made]) -> Made:
-    """Make a folder beside `dst` and rename it there once it is whole; whatever goes wrong, nothing is left.
-
-    Raises: DataError when `dst` exists.
-    """
-    if dst.exists() or dst.is_symlink():
-        raise DataError(f"{dst}: this exists already; give a new folder")
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{dst.name}.", dir=dst.parent) as scratch:
-        folder = Path(scratch) / "made"
-        folder.mkdir()
-        made = make(folder)
-        folder.rename(dst)
-    return made
 
 
 def _judge(source: _Source, max_bad: float) -> None:

@@ -127,7 +127,7 @@ def parts_of(samples: Iterable[Sample], parts: str, seed: int) -> dict[str, str]
     that every part gets its share of every class; what rounding leaves over goes to the largest remainders.
     Raises: click.UsageError when `parts` does not name parts with shares that add up to at most 1.
     """
-    shares = _shares(parts)
+    shares = shares_of(parts)
     groups: dict[int | None, list[tuple[int, str]]] = defaultdict(list)
     for sample in samples:
         key = None if sample.labels is None else sample.labels.image_class
@@ -146,7 +146,8 @@ def parts_of(samples: Iterable[Sample], parts: str, seed: int) -> dict[str, str]
     return chosen
 
 
-def _shares(parts: str) -> dict[str, float]:
+def shares_of(parts: str) -> dict[str, float]:
+    """Part → share. Raises: click.UsageError for what names no parts, or more than there is."""
     shares: dict[str, float] = {}
     for text in parts.split(","):
         name, _, number = text.strip().partition("=")

@@ -19,9 +19,22 @@ def command(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     loaded = load(recipe, overrides)
     steps = plan(job_of(loaded))
     if as_json:
-        print_json([{"stage": s.stage, "unit": s.unit, "action": "reuse" if s.why is None else "make", "why": s.why or "unchanged"}
-                    for s in steps])
+        print_json(
+            [
+                {
+                    "stage": s.stage,
+                    "unit": s.unit,
+                    "action": "reuse" if s.why is None else "make",
+                    "why": s.why or "unchanged",
+                }
+                for s in steps
+            ]
+        )
         return
     click.echo(columns([("reuse" if s.why is None else "make", s.unit, s.why or "unchanged") for s in steps]))
     todo = sum(s.why is not None for s in steps)
-    say(f"{todo} of {len(steps)} to make in {run_folder(loaded)}" if todo else "nothing to do: everything stands on disk")
+    say(
+        f"{todo} of {len(steps)} to make in {run_folder(loaded)}"
+        if todo
+        else "nothing to do: everything stands on disk"
+    )

@@ -7,11 +7,20 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from synthgen.cli.common import console, say
 
-EVERY = 30.0                                     # seconds between lines where there is no terminal
+EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 class Watch:
@@ -19,9 +28,18 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[rate]}"),
-                             console=console, transient=True)
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+            console=console,
+            transient=True,
+        )
         self.tasks: dict[str, TaskID] = {}
         self.begun: dict[str, tuple[float, float]] = {}
         self.told = time.monotonic()
@@ -35,7 +53,9 @@ class Watch:
         self.thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop.set()
         self.thread.join(timeout=2)
         if console.is_terminal:
@@ -58,7 +78,12 @@ class Watch:
             elif now - self.told > EVERY:
                 self.told = now
                 left = f", {_clock((total - done) / speed)} left" if total and speed > 0 else ""
-                say(f"       {what}: {done:g}" + (f" of {total:g}" if total else "") + (f", {rate}" if rate else "") + left)
+                say(
+                    f"       {what}: {done:g}"
+                    + (f" of {total:g}" if total else "")
+                    + (f", {rate}" if rate else "")
+                    + left
+                )
 
     def _listen(self) -> None:
         while not self.stop.wait(1.0):
@@ -66,7 +91,7 @@ class Watch:
                 try:
                     done, total = (float(x) for x in path.read_text().split())
                 except (OSError, ValueError):
-                    continue                     # replaced this very moment; the next look finds it
+                    continue  # replaced this very moment; the next look finds it
                 self(path.name.replace("_", " "), done, total)
 
 

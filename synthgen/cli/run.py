@@ -15,8 +15,11 @@ from synthgen.types import Json
 @click.command("run")
 @recipe_argument
 @overrides_option
-@click.option("--until", type=click.Choice(["ingest", "generate", "filter", "mix", "train", "label", "evaluate"]),
-              help="Stop after this stage.")
+@click.option(
+    "--until",
+    type=click.Choice(["ingest", "generate", "filter", "mix", "train", "label", "evaluate"]),
+    help="Stop after this stage.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout.")
 def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json: bool) -> None:
     """Do what RECIPE says; go on where an earlier run ended.
@@ -42,7 +45,9 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
         with Watch(folder) as watch:
             verdict = run(loaded, watch, told, until)
     except (KeyboardInterrupt, Interrupted):
-        raise Interrupted(f"stopped; what was finished is kept in {shown(folder)}. Go on with the same command") from None
+        raise Interrupted(
+            f"stopped; what was finished is kept in {shown(folder)}. Go on with the same command"
+        ) from None
     if verdict is None:
         say(f"stopped after {until}; {shown(folder)}")
         return
@@ -51,7 +56,9 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
         print_json(verdict)
     summarise(verdict, folder, page, time.monotonic() - began)
     if verdict["verdict"] == "fail":
-        raise GateRefused(f"the gate refused the dataset, nothing was exported; the report says why and what to do: {shown(page)}")
+        raise GateRefused(
+            f"the gate refused the dataset, nothing was exported; the report says why and what to do: {shown(page)}"
+        )
 
 
 def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
@@ -73,7 +80,9 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
             cells = []
             for m in metrics:
                 low, high = row[m]["interval"]
-                cells.append(f"{row[m]['value']:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[m]['value']:.3f}")
+                cells.append(
+                    f"{row[m]['value']:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[m]['value']:.3f}"
+                )
             table.add_row(name, str(row["n"]), *cells)
         console.print(table)
     for m in verdict["measurements"]:

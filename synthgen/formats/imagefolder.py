@@ -15,7 +15,7 @@ from synthgen.formats.losses import Losses, Part
 from synthgen.images import list_images
 from synthgen.types import Labels, Sample
 
-HOLDS: frozenset[Part] = frozenset({"image_class", "empty"})
+HOLDS: frozenset[Part] = frozenset({"image_class", "empty", "split"})
 RESERVED = {"images", "masks", "labels", "annotations"}             # of other formats
 
 

@@ -12,7 +12,7 @@ from synthgen.geometry import areas, rle_boxes, touches_border
 from synthgen.types import Sample
 
 Part = Literal["instances", "masks", "boxes", "scores", "states", "visible", "truncated", "amodal", "ignore",
-               "image_class", "source", "empty"]
+               "image_class", "source", "empty", "split"]
 OF_INSTANCES: frozenset[Part] = frozenset(
     {"masks", "boxes", "scores", "states", "visible", "truncated", "amodal"}
 )
@@ -41,6 +41,8 @@ class Losses:
         What a reader can derive is no loss: an object is truncated when it touches the border, a box
         follows from its mask, and a plain file is taken for a person's work.
         """
+        if "split" not in holds and sample.meta.get("split", "train") not in ("train", "unlabelled"):
+            self.add("splits: all become one", f"{name}, of {sample.meta['split']!r}")
         labels = sample.labels
         if labels is None:
             return

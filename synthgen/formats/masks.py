@@ -134,10 +134,10 @@ class Masks:
         for sample in samples:
             stem = taken.stem(sample)
             write_image(folder / "images" / f"{stem}.png", sample.image)
+            losses.compare(sample, stem, HOLDS[self.kind])
             labels = sample.labels
             if labels is None:
                 continue
-            losses.compare(sample, stem, HOLDS[self.kind])
             if labels.masks is None and len(labels):
                 losses.add("instances that are boxes only", stem, len(labels))
             ids, instances = _id_map(labels, classes, self.kind, stem, losses)

@@ -16,7 +16,7 @@ Join = tuple[int, int, int]                               # parent ring, index i
 
 
 def trace(mask: Mask) -> Points:
-    """(V, 2) x y of one outline, V ≥ 3; filled, it gives back a mask in one piece exactly, holes mostly.
+    """(V, 2) x y of one outline, V ≥ 3; filled, it gives back a mask in one piece exactly, holes and all.
 
     A hole's ring is joined to what lies left of it by a seam walked there and back, which runs over pixels
     of the object and so costs nothing. Parts are joined to the nearest other part; that seam paints a line
@@ -47,12 +47,16 @@ def fill(outline: Points, size: Size) -> Mask:
     return canvas.astype(bool)
 
 
-def _join_holes(mask: Mask, rings: list[Points], parents: NDArray[np.int32], holes: list[int]) -> dict[int, Join]:
+def _join_holes(
+    mask: Mask, rings: list[Points], parents: NDArray[np.int32], holes: list[int]
+) -> dict[int, Join]:
     """Where each hole's ring meets what is left of it: another hole's ring, or the part's own outline."""
     if not holes:
         return {}
     # Pixels off the object, in connected pieces; a hole begins right of the leftmost point of its ring.
-    _, pieces = cv2.connectedComponents(np.pad(~mask, 1, constant_values=True).astype(np.uint8), connectivity=4)
+    _, pieces = cv2.connectedComponents(
+        np.pad(~mask, 1, constant_values=True).astype(np.uint8), connectivity=4
+    )
     pieces = pieces[1:-1, :]                                               # (H, W + 2): x − 1 is at column x
     leftmost = {k: int(rings[k][:, 0].argmin()) for k in holes}
     starts = {k: rings[k][leftmost[k]].tolist() for k in holes}
@@ -63,6 +67,8 @@ def _join_holes(mask: Mask, rings: list[Points], parents: NDArray[np.int32], hol
         while pieces[y, x] == 0:                                           # the object goes on to the left
             x -= 1
         parent = ring_of.get(int(pieces[y, x]), int(parents[k]))
+        if parents[parent] != parents[k]:  # a part that lies in another's hole
+            parent = int(parents[k])
         if parent not in where:
             where[parent] = {(px, py): i for i, (px, py) in enumerate(rings[parent].tolist())}
         joins[k] = (parent, where[parent][x, y], leftmost[k])

@@ -108,6 +108,10 @@ def _damage(shard: Path, reading: Reading) -> str:
 
 def _read(stored: Stored, k: int, reading: Reading) -> Sample:
     """Sample k, checked. Raises: DataError and whatever damaged JSON leads to."""
+    entry = stored.entries[k]
+    if any(start < 0 or length < 0 or start + length > entry.shard.stat().st_size
+           for start, length in (entry.png, entry.json)):
+        raise DataError("its commit mark says that it lies beyond the end of the tar")
     size = _png_size(stored, k)
     if size[0] * size[1] > reading.max_pixels:
         raise DataError(f"its header says {size[1]} × {size[0]} px, more than {reading.max_pixels:,}")

@@ -36,9 +36,11 @@ from synthgen.store import write_atomic
 from synthgen.types import Json, Sample, Size
 
 KEYS = ("train", "val", "validation", "test", "unlabelled")
+WRITTEN_AS = {"train": "train", "training": "train", "unlabelled": "train", "val": "val", "valid": "val",
+              "validation": "val", "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
 HOLDS: dict[str, frozenset[Part]] = {
-    "segment": frozenset({"instances", "masks", "boxes", "empty"}),
-    "detect": frozenset({"instances", "boxes", "empty"}),
+    "segment": frozenset({"instances", "masks", "boxes", "empty", "split"}),
+    "detect": frozenset({"instances", "boxes", "empty", "split"}),
 }
 
 
@@ -92,9 +94,13 @@ class Yolo:
                     yield image
                     continue
                 text_file = _label_file(image_path, root)
-                if used.setdefault(text_file, name) != name:
-                    yield Problem(name, "", f"it shares its label file with {used[text_file]}", "quarantined")
+                if text_file in used:
+                    # The same image again, where one split's folder lies in another's, is no problem.
+                    if used[text_file] != name:
+                        what = f"it shares its label file with {used[text_file]}"
+                        yield Problem(name, "", what, "quarantined")
                     continue
+                used[text_file] = name
                 meta = {"file": name, "split": split}
                 if not text_file.is_file():
                     yield Sample(sample_id, image, None, meta=meta)
@@ -141,14 +147,15 @@ class Yolo:
         (folder / "images" / "train").mkdir(parents=True, exist_ok=True)
         for sample in samples:
             stem = taken.stem(sample)
-            split = str(sample.meta.get("split", "train"))
-            split = {"valid": "val", "validation": "val"}.get(split, split)
             labels = sample.labels
+            named = str(sample.meta.get("split", "train"))
+            split = WRITTEN_AS.get(named)
+            if split is None:
+                losses.add("splits not called train, val or test: they join train", f"{stem}, of {named!r}")
             if labels is not None and not len(labels) and labels.empty != "confirmed":
                 losses.add("emptiness that nobody confirmed: written as unlabelled", stem)
                 labels = None
-            if labels is None or split not in KEYS:
-                split = "unlabelled" if labels is None else "train"
+            split = "unlabelled" if labels is None else split or "train"
             splits.add(split)
             write_image(folder / "images" / split / f"{stem}.png", sample.image)
             if labels is None:
@@ -183,7 +190,7 @@ class Yolo:
             crop = mask[box[1]:box[3], box[0]:box[2]]
             outline = trace(crop)
             if not np.array_equal(fill(outline, (crop.shape[0], crop.shape[1])), crop):
-                losses.add("exact outlines of objects in several parts or with holes: seams are drawn", stem)
+                losses.add("exact outlines of objects in several parts: a thin line joins them", stem)
             yield _line(class_id, ((outline + box[:2] + 0.25) / (W, H)).reshape(-1).tolist())
 
 
@@ -194,10 +201,8 @@ def _line(class_id: int, numbers: list[float]) -> str:
 def _data_yaml(splits: set[str], classes: Sequence[str]) -> bytes:
     value: dict[str, Json] = {key: f"images/{key}" for key in KEYS if key in splits}
     # Quoted, since other readers take a class called `no` for false.
-    value["nc"], value["names"] = (
-        len(classes),
-        {k: DoubleQuotedScalarString(c) for k, c in enumerate(classes)},
-    )
+    value["nc"] = len(classes)
+    value["names"] = {k: DoubleQuotedScalarString(name) for k, name in enumerate(classes)}
     out = io.StringIO()
     if "val" not in splits:
         out.write("# There is no val split; `synthgen data split` makes one by image.\n")

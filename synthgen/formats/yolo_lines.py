@@ -42,6 +42,10 @@ def parse_line(text: str, size: Size) -> Line:
         score = values.pop()
         if not 0 <= score <= 1:
             raise DataError(f"the score {score:g} is not between 0 and 1, or a coordinate is missing")
+    if max(map(abs, values)) > 2:
+        raise DataError(
+            f"coordinates must be shares of the image, from 0 to 1; there is {max(values, key=abs):g}"
+        )
     H, W = size
     if len(values) == 4:
         x, y, w, h = values
@@ -79,8 +83,4 @@ def _numbers(text: str) -> list[float]:
     if len(numbers) < 5:
         raise DataError(f"a line needs a class and four numbers, or a class and three points; this one has "
                         f"{len(numbers)} numbers")
-    if max(map(abs, numbers[1:])) > 2:
-        raise DataError(
-            f"coordinates must be shares of the image, from 0 to 1; there is {max(numbers[1:], key=abs):g}"
-        )
     return numbers

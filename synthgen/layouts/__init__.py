@@ -39,5 +39,15 @@ def layout_model(name: LayoutName, seed: Survey, density: tuple[float, float], t
     return Arrangement(seed, draw, density, seed.touching if touching is None else touching)
 
 
-__all__ = ["Arrangement", "Instance", "LayoutModel", "LayoutName", "Resample", "ShapeModel", "Survey", "Warp",
-           "layout_model", "survey"]
+__all__ = [
+    "Arrangement",
+    "Instance",
+    "LayoutModel",
+    "LayoutName",
+    "Resample",
+    "ShapeModel",
+    "Survey",
+    "Warp",
+    "layout_model",
+    "survey",
+]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.layouts.survey import ANGLES, Survey, axes_of, radii
+from synthgen.layouts.distance import signed_distance
+from synthgen.layouts.survey import ANGLES, Survey, axes_of, padded, radii
 from synthgen.types import Layout, Mask, Placed, Size
 
 ATTEMPTS = 24
+ROOM = 2  # px kept free around an object that touches none
+PRESSED = 0.6  # share of the objects put against another that share a line with it; the rest may cover a little
+PRESS = 0.2  # share of an object that may be disputed when it is pressed against another
+COVER = 0.06  # share of an object that may cover others otherwise
+_AROUND = np.ones((2 * ROOM + 1,) * 2, np.uint8)
 
 
 class Draw(Protocol):
@@ -31,8 +39,12 @@ class Arrangement:
         areas = np.asarray([h * w for h, w in seed.sizes], float)
         self._per_pixel = seed.counts / areas
         H, W = np.asarray([seed.sizes[i.image] for i in seed.instances], float).T
-        self._centres = np.asarray([((i.top + i.mask.shape[0] / 2) / h, (i.left + i.mask.shape[1] / 2) / w)
-                                    for i, h, w in zip(seed.instances, H, W, strict=True)])
+        self._centres = np.asarray(
+            [
+                ((i.top + i.mask.shape[0] / 2) / h, (i.left + i.mask.shape[1] / 2) / w)
+                for i, h, w in zip(seed.instances, H, W, strict=True)
+            ]
+        )
 
     def sample(self, rng: np.random.Generator, size: Size) -> Layout:
         """A layout of `size`."""
@@ -44,55 +56,120 @@ class Arrangement:
         count = int(mean + rng.random())
         occupied = occupied.copy()
         placed: list[Placed] = []
-        profiles: list[NDArray[np.float64]] = []
+        profiles: list[NDArray[np.float64]] = []  # of `placed`, taken when first asked for
+        centres: list[tuple[float, float]] = []
         for _ in range(count):
             thing = self.draw.draw(rng)
-            profile = radii(thing.mask)
-            for _ in range(ATTEMPTS):
-                against = placed and rng.random() < self.touching
-                if against:
-                    k = int(rng.integers(len(placed)))
-                    spot = _beside(rng, placed[k], profiles[k], thing, profile)
-                else:
-                    spot = self._place(rng, size, thing)
-                if self._fits(occupied, thing.mask, *spot, room=0 if against else 2):
-                    there = Placed(thing.mask, *spot, thing.class_id, thing.source, thing.affine)
-                    _mark(occupied, there)
-                    placed.append(there)
-                    profiles.append(profile)
-                    break
+            against = bool(placed) and rng.random() < self.touching
+            press = against and rng.random() < PRESSED
+            if against:
+                thing = self._alike(rng, thing, placed)
+                profiles += [radii(p.mask) for p in placed[len(profiles) :]]
+                centres += [_centre(p) for p in placed[len(centres) :]]
+                spots = _beside(rng, np.asarray(centres), np.asarray(profiles), thing, deep=press)
+                mask, room, share = thing.mask, 0, PRESS if press else COVER
+            else:
+                spots = self._places(rng, size, thing)
+                mask = cv2.dilate(padded(thing.mask, ROOM).view(np.uint8), _AROUND).view(bool)
+                room, share = ROOM, 0.0
+            best: tuple[float, int, int] | None = None
+            for top, left in spots[_perhaps_free(occupied, thing.mask, spots, against)].tolist():
+                taken = _taken(occupied, mask, top - room, left - room)
+                if taken is not None and taken <= share and (best is None or taken > best[0]):
+                    best = (taken, top, left)
+                    if not press:
+                        break  # any free place will do; pressed, the longest line of contact is the hardest to see
+            if best is not None:
+                there = replace(thing, top=best[1], left=best[2])
+                if press:
+                    there = _press(there, placed, profiles)
+                _mark(occupied, there)
+                placed.append(there)
         order = rng.permutation(len(placed))
         return tuple(placed[i] for i in order)
 
-    def _place(self, rng: np.random.Generator, size: Size, thing: Placed) -> tuple[int, int]:
-        """A place like the seed's: a kernel density over centres, and as often across the border as there."""
-        H, W = size
-        h, w = thing.mask.shape
-        if rng.random() < self.seed.truncated:
-            shown = rng.uniform(0.2, 0.9)
-            side = int(rng.integers(4))
-            along_y, along_x = int(rng.uniform(-h / 2, H - h / 2)), int(rng.uniform(-w / 2, W - w / 2))
-            return ((along_y, -round(w * (1 - shown))), (along_y, W - round(w * shown)),
-                    (-round(h * (1 - shown)), along_x), (H - round(h * shown), along_x))[side]
-        cy, cx = self._centres[rng.integers(len(self._centres))] + rng.normal(0, 0.15, 2)
-        # Reflect at the frame, so that the density does not thin out towards its edges.
-        cy, cx = abs(1 - abs(1 - cy)), abs(1 - abs(1 - cx))
-        return (round(np.clip(cy * H - h / 2, 0, max(H - h, 0))), round(np.clip(cx * W - w / 2, 0, max(W - w, 0))))
+    def _alike(self, rng: np.random.Generator, thing: Placed, placed: Sequence[Placed]) -> Placed:
+        """Of a few more draws the one whose source is as bright as some object placed: neighbours are lit alike, and
+        an edge between equals is the hard one to see."""
+        tones = [self.seed.instances[p.source].tone for p in placed if p.source is not None]
+        if not tones or rng.random() < 0.3:
+            return thing
+        wanted = tones[rng.integers(len(tones))]
+        few = [thing, *(self.draw.draw(rng) for _ in range(3))]
+        known = [t for t in few if t.source is not None]
+        return min(known, key=lambda t: abs(self.seed.instances[t.source or 0].tone - wanted), default=thing)
 
-    @staticmethod
-    def _fits(occupied: Mask, mask: Mask, top: int, left: int, room: int) -> bool:
-        """Whether at least 4 px show in the frame and at most 6 % of the object would cover others."""
-        H, W = occupied.shape
-        h, w = mask.shape
-        if room:
-            mask = cv2.dilate(np.pad(mask, room).astype(np.uint8), np.ones((2 * room + 1,) * 2, np.uint8)) > 0
-            top, left, h, w = top - room, left - room, h + 2 * room, w + 2 * room
-        y0, y1, x0, x1 = max(top, 0), min(top + h, H), max(left, 0), min(left + w, W)
+    def _places(self, rng: np.random.Generator, size: Size, thing: Placed) -> NDArray[np.int64]:
+        """(ATTEMPTS, 2) tops and lefts like the seed's: a kernel density over centres, and as often across the border
+        as there."""
+        n = ATTEMPTS
+        frame, own = np.asarray(size, float), np.asarray(thing.mask.shape, float)
+        middle = self._centres[rng.integers(len(self._centres), size=n)] + rng.normal(0, 0.15, (n, 2))
+        # Reflect at the frame, so that the density does not thin out towards its edges.
+        middle = np.abs(1 - np.abs(1 - middle))
+        spots = np.clip(middle * frame - own / 2, 0, np.maximum(frame - own, 0))
+        across = rng.random(n) < self.seed.truncated
+        if across.any():
+            axis, far, shown = rng.integers(2, size=n), rng.random(n) < 0.5, rng.uniform(0.03, 0.97, n)
+            along = rng.random((n, 2)) * frame - own / 2
+            k = np.arange(n)
+            along[k, axis] = np.where(far, frame[axis] - own[axis] * shown, -own[axis] * (1 - shown))
+            spots[across] = along[across]
+        return np.asarray(np.rint(spots), np.int64)
+
+
+def _centre(thing: Placed) -> tuple[float, float]:
+    """Centroid y, x in the frame, px."""
+    cy, cx, _, _ = axes_of(thing.mask)
+    return thing.top + cy, thing.left + cx
+
+
+def _press(thing: Placed, placed: list[Placed], profiles: list[NDArray[np.float64]]) -> Placed:
+    """The object pressed against those it would cover: a pixel that two claim goes to the one in which it lies deeper,
+    so that they share a line. Both get new outlines, and their sources are bent to them."""
+    for k, other in enumerate(placed):
+        y0, x0 = max(thing.top, other.top), max(thing.left, other.left)
+        y1 = min(thing.top + thing.mask.shape[0], other.top + other.mask.shape[0])
+        x1 = min(thing.left + thing.mask.shape[1], other.left + other.mask.shape[1])
         if y0 >= y1 or x0 >= x1:
-            return False
-        inside = mask[y0 - top:y1 - top, x0 - left:x1 - left]
-        taken = np.count_nonzero(inside & occupied[y0:y1, x0:x1])
-        return bool(np.count_nonzero(inside) >= 4 and taken <= (0 if room else 0.06 * np.count_nonzero(mask)))
+            continue
+        mine = np.s_[y0 - thing.top : y1 - thing.top, x0 - thing.left : x1 - thing.left]
+        its = np.s_[y0 - other.top : y1 - other.top, x0 - other.left : x1 - other.left]
+        both = thing.mask[mine] & other.mask[its]
+        if not both.any():
+            continue
+        deeper = signed_distance(thing.mask)[mine] < signed_distance(other.mask)[its]
+        own, rest = thing.mask.copy(), other.mask.copy()
+        own[mine] &= ~(both & ~deeper)
+        rest[its] &= ~(both & deeper)
+        if own.any() and rest.any():
+            thing, placed[k] = replace(thing, mask=own, affine=None), replace(other, mask=rest, affine=None)
+            profiles[k] = radii(rest)
+    return thing
+
+
+def _perhaps_free(occupied: Mask, mask: Mask, spots: NDArray[np.int64], against: bool) -> NDArray[np.bool_]:
+    """(ATTEMPTS,) which spots are worth a whole look: of 16 points of the object at most a few are taken there."""
+    ys, xs = np.nonzero(mask)
+    some = np.linspace(0, len(ys) - 1, 16).astype(int)
+    y, x = spots[:, :1] + ys[some], spots[:, 1:] + xs[some]  # (ATTEMPTS, 16)
+    inside = (y >= 0) & (x >= 0) & (y < occupied.shape[0]) & (x < occupied.shape[1])
+    taken = inside & occupied[np.where(inside, y, 0), np.where(inside, x, 0)]
+    free: NDArray[np.bool_] = taken.sum(1) <= (4 if against else 0)
+    return free
+
+
+def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float | None:
+    """Share of an object that would cover others; None where fewer than 4 px of it would show in the frame."""
+    H, W = occupied.shape
+    h, w = mask.shape
+    y0, y1, x0, x1 = max(top, 0), min(top + h, H), max(left, 0), min(left + w, W)
+    if y0 >= y1 or x0 >= x1:
+        return None
+    inside = mask[y0 - top : y1 - top, x0 - left : x1 - left]
+    if np.count_nonzero(inside) < 4:
+        return None
+    return float(np.count_nonzero(inside & occupied[y0:y1, x0:x1]) / np.count_nonzero(mask))
 
 
 def _mark(occupied: Mask, thing: Placed) -> None:
@@ -100,15 +177,18 @@ def _mark(occupied: Mask, thing: Placed) -> None:
     h, w = thing.mask.shape
     y0, y1, x0, x1 = max(thing.top, 0), min(thing.top + h, H), max(thing.left, 0), min(thing.left + w, W)
     if y0 < y1 and x0 < x1:
-        occupied[y0:y1, x0:x1] |= thing.mask[y0 - thing.top:y1 - thing.top, x0 - thing.left:x1 - thing.left]
+        occupied[y0:y1, x0:x1] |= thing.mask[y0 - thing.top : y1 - thing.top, x0 - thing.left : x1 - thing.left]
 
 
-def _beside(rng: np.random.Generator, other: Placed, other_radii: NDArray[np.float64], thing: Placed,
-            thing_radii: NDArray[np.float64]) -> tuple[int, int]:
-    """Top and left that put the object against another one, in a random direction, a pixel of gap or overlap."""
-    ray = int(rng.integers(ANGLES))
-    angle = ray * 2 * np.pi / ANGLES
-    distance = other_radii[ray] + thing_radii[(ray + ANGLES // 2) % ANGLES] + rng.normal(-0.5, 1.0)
-    oy, ox, _, _ = axes_of(other.mask)
-    ty, tx, _, _ = axes_of(thing.mask)
-    return (round(other.top + oy + distance * np.sin(angle) - ty), round(other.left + ox + distance * np.cos(angle) - tx))
+def _beside(
+    rng: np.random.Generator, centres: NDArray[np.float64], profiles: NDArray[np.float64], thing: Placed, deep: bool
+) -> NDArray[np.int64]:
+    """(ATTEMPTS, 2) tops and lefts that put the object against one of those placed (centroids (P, 2), radial profiles
+    (P, ANGLES)), in a random direction, a pixel of gap or overlap; deep: two of overlap."""
+    other, ray = rng.integers(len(centres), size=ATTEMPTS), rng.integers(ANGLES, size=ATTEMPTS)
+    gap = rng.normal(-2.5 if deep else -0.5, 1.0, ATTEMPTS)
+    distance = profiles[other, ray] + radii(thing.mask)[(ray + ANGLES // 2) % ANGLES] + gap
+    angle = ray * (2 * np.pi / ANGLES)
+    cy, cx, _, _ = axes_of(thing.mask)
+    spots = centres[other] + distance[:, None] * np.stack([np.sin(angle), np.cos(angle)], 1) - (cy, cx)
+    return np.asarray(np.rint(spots), np.int64)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from synthgen.layouts.survey import Survey
 from synthgen.types import Mask, Placed
 
-SCALE_SD = 0.08                                 # of the logarithm of size
+SCALE_SD = 0.08  # of the logarithm of size
 
 
 class Resample:
@@ -42,12 +42,14 @@ def transformed(mask: Mask, turn: float, scale: float, mirror: bool) -> tuple[Ma
     low = np.floor(corners.min(0) + 0.5 + 1e-6)
     width, height = (int(n) for n in np.maximum(np.ceil(corners.max(0) + 0.5 - 1e-6) - low, 1))
     back = np.linalg.inv(forward)
-    affine = np.concatenate([back, (back @ low)[:, None]], axis=1)                  # source = back · (p + low)
-    soft = cv2.warpAffine(mask.astype(np.float32), affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    affine = np.concatenate([back, (back @ low)[:, None]], axis=1)  # source = back · (p + low)
+    soft = cv2.warpAffine(
+        mask.astype(np.float32), affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
     new = soft >= 0.5
     if not new.any():
         new = np.zeros_like(new)
         new[np.unravel_index(int(soft.argmax()), soft.shape)] = True
     ys, xs = np.flatnonzero(new.any(1)), np.flatnonzero(new.any(0))
     affine[:, 2] += affine[:, :2] @ [xs[0], ys[0]]
-    return np.ascontiguousarray(new[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]), affine
+    return np.ascontiguousarray(new[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]), affine

@@ -14,20 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import DataError
+from synthgen.layouts.distance import signed_distance
 from synthgen.layouts.survey import Instance, Survey, axes_of
 from synthgen.types import Mask, Placed
 
-GRID = 48                                       # side of the aligned frame, px
-UNIT = 14.0                                     # px of the aligned frame per sqrt(area)
+GRID = 48  # side of the aligned frame, px
+UNIT = 14.0  # px of the aligned frame per sqrt(area)
 FEWEST = 3
-SPREAD = 2.0                                    # components are cut off at so many standard deviations
+SPREAD = 2.0  # components are cut off at so many standard deviations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Model:
     class_id: int
-    mean: NDArray[np.float64]                   # (GRID²,)
-    modes: NDArray[np.float64]                  # (M, GRID²), scaled by their standard deviation
+    mean: NDArray[np.float64]  # (GRID²,)
+    modes: NDArray[np.float64]  # (M, GRID²), scaled by their standard deviation
     members: tuple[Instance, ...]
 
 
@@ -43,8 +44,10 @@ class ShapeModel:
         for class_id in sorted({i.class_id for i in seed.instances}):
             members = tuple(i for i in seed.instances if i.class_id == class_id and i.complete)
             if len(members) < FEWEST:
-                raise DataError(f"layout shape: class number {class_id} has {len(members)} complete instances in the seed and "
-                                f"needs {FEWEST}; use layout: warp, or label more")
+                raise DataError(
+                    f"layout shape: class number {class_id} has {len(members)} complete instances in the seed and "
+                    f"needs {FEWEST}; use layout: warp, or label more"
+                )
             self.models[class_id] = _fit(class_id, members)
         self._classes = np.asarray([i.class_id for i in seed.instances])
 
@@ -56,29 +59,24 @@ class ShapeModel:
         sdf = (model.mean + z @ model.modes).reshape(GRID, GRID)
         area = like.area * float(np.exp(rng.normal(0, 0.08)))
         turn = float(rng.uniform(0, np.pi) if self.any_angle else like.angle + rng.normal(0, 0.07))
-        mask = rasterised(sdf, np.sqrt(area) / UNIT, turn + (np.pi if rng.random() < 0.5 else 0), bool(rng.random() < 0.5))
+        mask = rasterised(
+            sdf, np.sqrt(area) / UNIT, turn + (np.pi if rng.random() < 0.5 else 0), bool(rng.random() < 0.5)
+        )
         _, _, _, aspect = axes_of(mask)
         few = [model.members[i] for i in rng.integers(0, len(model.members), 6)]
         source = min(few, key=lambda m: abs(np.log(m.aspect / aspect)) + 0.5 * abs(np.log(m.area / max(mask.sum(), 1))))
         return Placed(mask, 0, 0, model.class_id, source.index)
 
 
-def aligned(mask: Mask, angle: float, cy: float, cx: float) -> NDArray[np.float64]:
+def aligned(mask: Mask, angle: float, cy: float, cx: float) -> NDArray[np.float32]:
     """(GRID, GRID) signed distance, in the frame whose x axis is the long axis and whose unit is sqrt(area);
     negative inside."""
-    scale = np.sqrt(float(mask.sum())) / UNIT                                       # source px per frame px
+    scale = np.sqrt(float(mask.sum())) / UNIT  # source px per frame px
     c, s = np.cos(angle) * scale, np.sin(angle) * scale
     middle = (GRID - 1) / 2
     affine = np.asarray([[c, -s, cx - (c - s) * middle], [s, c, cy - (s + c) * middle]])
     soft = cv2.warpAffine(mask.astype(np.float32), affine, (GRID, GRID), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return signed_distance(soft >= 0.5)
-
-
-def signed_distance(mask: Mask) -> NDArray[np.float64]:
-    """Distance to the outline in px, negative inside, half a pixel on either side of it."""
-    inside = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float64)
 
 
 def _fit(class_id: int, members: tuple[Instance, ...]) -> _Model:
@@ -88,10 +86,10 @@ def _fit(class_id: int, members: tuple[Instance, ...]) -> _Model:
         sdf = aligned(instance.mask, angle, cy, cx)
         # The long axis has two directions: put the heavier half to the right, so that shapes correspond.
         inside = sdf < 0
-        if inside[:, :GRID // 2].sum() > inside[:, GRID // 2:].sum():
+        if inside[:, : GRID // 2].sum() > inside[:, GRID // 2 :].sum():
             sdf = sdf[::-1, ::-1]
         rows.append(sdf.ravel())
-    X = np.stack(rows)
+    X = np.stack(rows).astype(np.float64)
     mean = X.mean(0)
     _, strength, V = np.linalg.svd(X - mean, full_matrices=False)
     variance = strength**2 / max(len(X) - 1, 1)
@@ -108,11 +106,17 @@ def rasterised(sdf: NDArray[np.float64], scale: float, angle: float, mirror: boo
     middle, centre = (GRID - 1) / 2, (side - 1) / 2
     back = np.asarray([[c, -s], [flip * s, flip * c]])
     affine = np.concatenate([back, (middle - back @ [centre, centre])[:, None]], axis=1)
-    there = cv2.warpAffine(sdf.astype(np.float32), affine, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                           borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
+    there = cv2.warpAffine(
+        sdf.astype(np.float32),
+        affine,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=1e3,
+    )
     count, parts, stats, _ = cv2.connectedComponentsWithStats((there < 0).astype(np.uint8), connectivity=4)
     if count < 2:
         return np.ones((1, 1), bool)
     x, y, w, h, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
     best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    return np.ascontiguousarray(parts[y:y + h, x:x + w] == best)
+    return np.ascontiguousarray(parts[y : y + h, x : x + w] == best)

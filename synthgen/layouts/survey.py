@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -12,8 +13,8 @@ from synthgen.errors import DataError
 from synthgen.geometry import id_map
 from synthgen.types import Dataset, Labels, Mask, Size
 
-ANGLES = 72                                    # rays of a radial profile
-NEAR = 2                                       # px: objects closer than this touch
+ANGLES = 72  # rays of a radial profile
+NEAR = 2  # px: objects closer than this touch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Instance:
     mask: (h, w) bool, visible part, cropped to its box. top, left: of the crop, px.
     complete: neither cut by the border nor (as far as the labels say) hidden.
     angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within
-    NEAR px of another object.
+    NEAR px of another object. tone: mean grey value, 0…255.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Instance:
     angle: float
     aspect: float
     touches: bool
+    tone: float = 0.0
 
     @property
     def area(self) -> int:
@@ -73,29 +75,38 @@ class Survey:
 
 def axes_of(mask: Mask) -> tuple[float, float, float, float]:
     """Centroid y, x (px), angle of the long axis (radians, [0, π)) and aspect ≥ 1, from second moments."""
-    ys, xs = np.nonzero(mask)
-    cy, cx = float(ys.mean()), float(xs.mean())
+    m = cv2.moments(mask.view(np.uint8) if mask.flags.c_contiguous else mask.astype(np.uint8), binaryImage=True)
+    area = m["m00"]
     # 1/12: the variance of a pixel's own area, so that a line of one pixel still has a width.
-    yy, xx = float(ys.var()) + 1 / 12, float(xs.var()) + 1 / 12
-    xy = float(((ys - cy) * (xs - cx)).mean())
-    half, root = (xx + yy) / 2, float(np.hypot((xx - yy) / 2, xy))
-    angle = 0.5 * float(np.arctan2(2 * xy, xx - yy)) % np.pi
-    return cy, cx, angle, float(np.sqrt((half + root) / max(half - root, 1e-6)))
+    xx, yy, xy = m["mu20"] / area + 1 / 12, m["mu02"] / area + 1 / 12, m["mu11"] / area
+    half, root = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+    angle = 0.5 * math.atan2(2 * xy, xx - yy) % math.pi
+    return m["m01"] / area, m["m10"] / area, angle, math.sqrt((half + root) / max(half - root, 1e-6))
+
+
+_RAYS = np.arange(ANGLES) * 2 * np.pi / ANGLES
 
 
 def radii(mask: Mask) -> NDArray[np.float64]:
     """(ANGLES,) px from the centroid to the outermost set pixel along each ray, at least 0.5."""
     cy, cx, _, _ = axes_of(mask)
-    reach = int(np.ceil(np.hypot(*mask.shape))) + 1
+    h, w = mask.shape
+    reach = math.hypot(max(cy, h - cy), max(cx, w - cx)) + 1
     steps = np.arange(0, reach, 0.5)
-    angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
-    ys = np.rint(cy + np.sin(angles)[:, None] * steps).astype(int)                # (ANGLES, steps)
-    xs = np.rint(cx + np.cos(angles)[:, None] * steps).astype(int)
-    inside = (ys >= 0) & (ys < mask.shape[0]) & (xs >= 0) & (xs < mask.shape[1])
-    hit = np.zeros(inside.shape, bool)
-    hit[inside] = mask[ys[inside], xs[inside]]
+    ys = np.rint(cy + np.sin(_RAYS)[:, None] * steps).astype(np.int32)  # (ANGLES, steps)
+    xs = np.rint(cx + np.cos(_RAYS)[:, None] * steps).astype(np.int32)
+    framed = np.zeros((h + 2, w + 2), bool)  # past its box a mask is empty
+    framed[1:-1, 1:-1] = mask
+    hit = framed[np.clip(ys, -1, h) + 1, np.clip(xs, -1, w) + 1]
     last = hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
     return np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5)
+
+
+def padded(mask: Mask, rim: int) -> Mask:
+    """The mask with `rim` px of False around it."""
+    out = np.zeros((mask.shape[0] + 2 * rim, mask.shape[1] + 2 * rim), bool)
+    out[rim:-rim, rim:-rim] = mask
+    return out
 
 
 def survey(real: Dataset) -> Survey:
@@ -108,7 +119,8 @@ def survey(real: Dataset) -> Survey:
     all_labels: list[Labels] = []
     counts: list[int] = []
     for number in range(len(real)):
-        labels = real[number].labels
+        sample = real[number]
+        labels = sample.labels
         if labels is None or labels.masks is None:
             continue
         ids = id_map(labels)
@@ -121,27 +133,43 @@ def survey(real: Dataset) -> Survey:
             ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             y0, y1, x0, x1 = ys[0], ys[-1] + 1, xs[0], xs[-1] + 1
             crop = mask[y0:y1, x0:x1]
-            around = padded[y0:y1 + 2 * NEAR, x0:x1 + 2 * NEAR]
+            around = padded[y0 : y1 + 2 * NEAR, x0 : x1 + 2 * NEAR]
             ring = cv2.dilate((around == k + 1).astype(np.uint8), kernel) > 0
             _, _, angle, aspect = axes_of(crop)
             assert labels.truncated is not None
             assert labels.visible is not None
             complete = not labels.truncated[k] and not labels.visible[k] < 0.95
-            instances.append(Instance(len(instances), len(sizes), int(labels.classes[k]), crop.copy(), int(y0), int(x0),
-                                      bool(complete), angle, aspect, bool(((around > 0) & (around != k + 1) & ring).any())))
+            instances.append(
+                Instance(
+                    len(instances),
+                    len(sizes),
+                    int(labels.classes[k]),
+                    crop.copy(),
+                    int(y0),
+                    int(x0),
+                    bool(complete),
+                    angle,
+                    aspect,
+                    bool(((around > 0) & (around != k + 1) & ring).any()),
+                    float(sample.image[mask].mean()),
+                )
+            )
         sizes.append(labels.size)
         all_labels.append(labels)
         counts.append(len(labels))
     if not instances:
-        raise DataError("the seed has no instance with a mask, so there is nothing to compose from: label some objects first")
+        raise DataError(
+            "the seed has no instance with a mask, so there is nothing to compose from: label some objects first"
+        )
     instances = _without_hidden(instances)
     return Survey(tuple(instances), tuple(sizes), tuple(all_labels), np.asarray(counts), _any_angle(instances))
 
 
 def solidity(mask: Mask) -> float:
     """Area over the area of the convex hull, in (0, 1]."""
-    contours, _ = cv2.findContours(np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8)), cv2.RETR_EXTERNAL,
-                                   cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(
+        np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8)), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
     hull = cv2.convexHull(np.concatenate(contours))
     filled = cv2.fillConvexPoly(np.zeros((2 * mask.shape[0], 2 * mask.shape[1]), np.uint8), hull, 1)
     return float(4 * mask.sum() / max(int(filled.sum()), 1))
@@ -153,9 +181,13 @@ def _without_hidden(instances: list[Instance]) -> list[Instance]:
     usual: dict[int, float] = {}
     values = [solidity(i.mask) for i in instances]
     for class_id in {i.class_id for i in instances}:
-        usual[class_id] = float(np.median([v for i, v in zip(instances, values, strict=True) if i.class_id == class_id]))
-    return [replace(i, complete=i.complete and not (i.touches and v < 0.92 * usual[i.class_id]))
-            for i, v in zip(instances, values, strict=True)]
+        usual[class_id] = float(
+            np.median([v for i, v in zip(instances, values, strict=True) if i.class_id == class_id])
+        )
+    return [
+        replace(i, complete=i.complete and not (i.touches and v < 0.92 * usual[i.class_id]))
+        for i, v in zip(instances, values, strict=True)
+    ]
 
 
 def _any_angle(instances: list[Instance]) -> bool:

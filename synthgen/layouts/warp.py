@@ -49,9 +49,11 @@ class Warp:
             instance = self.seed.instances[self._index[image][k]]
             inside = x > 0 and y > 0 and x + w < size[1] and y + h < size[0]
             if inside and not instance.complete:
-                continue                          # a cut object whole in the frame would show its straight cut
+                continue  # a cut object whole in the frame would show its straight cut
             source = instance.index if instance.index in self._usable else self._stand_in(rng, instance.class_id, area)
-            objects.append(Placed(np.ascontiguousarray(parts[y:y + h, x:x + w] == best), y, x, instance.class_id, source))
+            objects.append(
+                Placed(np.ascontiguousarray(parts[y : y + h, x : x + w] == best), y, x, instance.class_id, source)
+            )
         return Layout(size, tuple(objects[i] for i in rng.permutation(len(objects))))
 
     def _stand_in(self, rng: np.random.Generator, class_id: int, area: int) -> int:
@@ -59,11 +61,15 @@ class Warp:
         few = [few[i] for i in rng.integers(0, len(few), 4)]
         return min(few, key=lambda i: abs(np.log(i.area / area))).index
 
-    def _field(self, rng: np.random.Generator, size: Size, source: Size) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _field(
+        self, rng: np.random.Generator, size: Size, source: Size
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Backward maps (H, W) float32, source px, of a mirror, a turn, a scale, a shear and an elastic field."""
         H, W = size
         h, w = source
-        turn = float(rng.integers(4)) * np.pi / 2 + rng.uniform(-0.3, 0.3) if self.seed.any_angle else rng.normal(0, 0.05)
+        turn = (
+            float(rng.integers(4)) * np.pi / 2 + rng.uniform(-0.3, 0.3) if self.seed.any_angle else rng.normal(0, 0.05)
+        )
         scale, shear = np.exp(rng.normal(0, 0.1, 2)), rng.normal(0, 0.08)
         c, s = np.cos(turn), np.sin(turn)
         linear = np.asarray([[c, -s], [s, c]]) @ np.asarray([[1, shear], [0, 1]]) @ np.diag(scale)

@@ -30,9 +30,9 @@ def score_image(pred: Labels, truth: Labels, min_area: float = 15, iou: float = 
 
     Instances are matched within their class by masks, or by boxes where either side has no masks. Predictions
     with state `ignored` are no predictions; `to_review` ones are. Keys: tp, fp, fn, n_pred, n_true (left-out
-    objects in none of them); overlap, pred_px, true_px, px where the class agrees, pred's and truth's (None
-    without masks); correct (None unless the truth has an image class; an ignored one is none); classes: by class
-    index as text, tp, fp, fn and the px.
+    objects in none of them); overlap, pred_px, true_px: px where the class agrees, pred's and truth's (None
+    without masks); correct (None unless the truth has an image class; an ignored one is none); classes: tp,
+    fp, fn and the px by class index as text.
     Raises: ValueError when the two are for images of different sizes.
     """
     if pred.size != truth.size:

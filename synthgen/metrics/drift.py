@@ -167,8 +167,8 @@ def permutation_test(profile: Profile, rng: np.random.Generator, permutations: i
     The interval: with D(F) = F_a − F_b, |‖D̂‖ − ‖D‖| ≤ ‖D̂ − D‖ by the triangle inequality, and the bootstrap
     gives the 95 % point r of the right side (Giné & Zinn 1990), so effect ± r covers at least 95 %
     (cautiously). Plain percentiles would not do: a distance is biased upwards, the more so in resamples.
-    Resamples of few images vary too little: deviations are scaled by √(n/(n−1)) per side, and r by Student's t
-    over the normal's z for the smaller side. The reference's sd is taken as measured.
+    Resamples of few images vary too little: deviations are scaled by √(n/(n−1)) per side, and r by Student's
+    t over the normal's z for the smaller side. The reference's sd is taken as measured.
     p: (1 + #{permuted >= observed}) / (1 + B), Phipson & Smyth 2010; exact when images are exchangeable.
     """
     n, N = profile.n, len(profile.sums)

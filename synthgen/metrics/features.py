@@ -93,18 +93,18 @@ def handcrafted_of(image: Image) -> Floats:
     the variance of the Laplacian: Pech-Pacheco et al. 2000. All spreads have floors: a constant image gives
     no nan.
     """
-    rgb, luma = image.astype(np.float64), grey(image)
-    high, low = rgb.max(2), rgb.min(2)
+    rgb, luma = image.reshape(-1, 3).T.astype(np.float64, order="C"), grey(image)         # (3, H·W) (H, W)
+    high, low = rgb.max(0), rgb.min(0)
     saturation = (high - low) / np.maximum(high, 1)
     across, down = np.diff(luma, axis=1), np.diff(luma, axis=0)
-    gradient = np.hypot(across[:-1], down[:, :-1])
+    gradient = np.sqrt(across[:-1] ** 2 + down[:, :-1] ** 2)
     laplacian = np.diff(luma, 2, axis=1)[1:-1] + np.diff(luma, 2, axis=0)[:, 1:-1]
     second = np.diff(np.diff(luma, 2, axis=0), 2, axis=1)     # Immerkær's 3 × 3 kernel, equation 4
     noise = np.sqrt(np.pi / 2) * np.abs(second).mean() / 6
     centred = luma - luma.mean()
     return np.array([
-        *rgb.mean((0, 1)) / 255, *rgb.std((0, 1)) / 255,
-        (centred ** 3).mean() / max(luma.std(), 0.5) ** 3,
+        *rgb.mean(1) / 255, *rgb.std(1) / 255,
+        (centred * centred * centred).mean() / max(luma.std(), 0.5) ** 3,
         saturation.mean(), saturation.std(),
         np.log1p(laplacian.var()), np.log1p(gradient.mean()), np.log1p(np.quantile(gradient, 0.95)),
         np.log1p(noise), (_grid(across) + _grid(down.T)) / 2])

@@ -88,7 +88,7 @@ class Filter(Section):
     """What is dropped before mixing, with the reason kept."""
 
     min_visible: Share = 0.2
-    """Instances of which less than this share is visible become ignored pixels."""
+    """Instances that others hide but for less than this share become ignored pixels."""
     min_area: Annotated[int, Field(ge=1)] = 12
     """Instances with fewer visible pixels than this become ignored pixels."""
     duplicates: Literal["drop", "keep"] = "drop"

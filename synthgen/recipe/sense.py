@@ -140,7 +140,7 @@ def check_paths(findings: Findings) -> None:
         written = node.plain(secret=True)
         _make_absolute(node)
         there = Path(str(node.value))
-        if os.path.exists(there):                     # unlike Path.exists, takes names that no system could open
+        if os.path.exists(there):                     # Path.exists raises for names that no system could open
             continue
         above = Path(written).parent
         hint = did_you_mean(str(above / there.name), [str(above / name) for name in _names_in(there.parent)])

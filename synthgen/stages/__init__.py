@@ -12,8 +12,8 @@ from pathlib import Path
 
 from synthgen import plugins
 from synthgen.recipe.schema import Recipe
-from synthgen.work import Events, Say, Work, key_of
 from synthgen.types import Json
+from synthgen.work import Events, Say, Work, key_of
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -36,7 +36,7 @@ class Job:
     workers: int = 1
     threads: int = 1
     say: Say = _silent
-    prints: dict[str, str] = field(default_factory=dict)      # fingerprints of this call, each read once
+    prints: dict[str, str] = field(default_factory=dict)  # fingerprints of this call, each read once
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen import plugins
-from synthgen.checks import run_checks, verdict_of
+from synthgen.checks import as_json, run_checks, verdict_of
 from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.metrics.features import common_size, handcrafted, one_path, spectrum
 from synthgen.recipe.schema import Evaluate
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, filter, ingest, keys, label, train, version_of  # noqa: A004
-from synthgen.store import Stored, read_json, write_json
-from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Measurement, Task
+from synthgen.store import Stored, read_json, write_all, write_json
+from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Labels, Origin, Task
 
 CODE = 1
-MOST = 2000                                      # images per side for features: more would decide nothing new
-METRICS: dict[Task, tuple[str, ...]] = {"instances": ("dice", "ap50", "count_error"), "segment": ("dice",),
-                                        "detect": ("ap50", "count_error"), "classify": ("accuracy",)}
+MOST = 2000  # images per side for features: more would decide nothing new
+METRICS: dict[Task, tuple[str, ...]] = {
+    "instances": ("dice", "ap50", "count_error"),
+    "segment": ("dice",),
+    "detect": ("ap50", "count_error"),
+    "classify": ("accuracy",),
+}
 
 
 def units(job: Job) -> list[Unit]:
@@ -35,12 +39,26 @@ def units(job: Job) -> list[Unit]:
     data = [u for u in ingest.units(job) if u.name != "0-ingest/guard"]
     before = data + filter.units(job) + train.units(job) + label.units(job)
     checks = {e.check: [version_of("checks", e.check), e.options] for e in section.gate}
-    return [Unit("6-evaluate", {"code": CODE, **section.model_dump(mode="json"), "checks": checks, "seed": job.recipe.seed,
-                                "after": keys(before)}, partial(_make, job))]
+    return [
+        Unit(
+            "6-evaluate",
+            {
+                "code": CODE,
+                **section.model_dump(mode="json"),
+                "checks": checks,
+                "seed": job.recipe.seed,
+                "after": keys(before),
+            },
+            partial(_make, job),
+        )
+    ]
 
 
 def verdict(job: Job) -> Json:
-    """What the gate said: {"verdict", "measurements", "test", "pool"}."""
+    """What the gate said: {"verdict", "measurements", "test", "pool"}.
+
+    The test images with the labels that they got stand as shards in `test-labels` beside it.
+    """
     return read_json(job.work.path("6-evaluate") / "verdict.json")
 
 
@@ -55,23 +73,48 @@ def _make(job: Job, folder: Path) -> None:
     scores: dict[str, Json] = {}
     for number, (arm, labeler) in enumerate(arms.items()):
         job.say("evaluate", number, len(arms) + 2)
-        scores[arm] = {"per_image": _scored(labeler, test)}
+        labelled = _labelled(labeler, test)
+        scores[arm] = {"per_image": [score_image(mine, right) for mine, right in labelled]}
+        if arm == "mixed":
+            write_all(
+                folder / "test-labels",
+                (
+                    replace(test[k], labels=mine, origin=Origin("pseudo", recipe.train.use, known_by="model"))
+                    for k, (mine, _) in enumerate(labelled)
+                ),
+                recipe.shard_size,
+            )
     truth = ingest.part(job, "pool_truth")
     pool_scores = _pool_scores(label.labelled(job), truth)
     synthetic = filter.kept(job)
     job.say("evaluate", len(arms), len(arms) + 2)
-    judge = arms.get("real", arms["mixed"])
-    parts: dict[str, Dataset] = {"synthetic": synthetic, "seed": ingest.part(job, "seed"), "pool": ingest.part(job, "pool")}
-    evidence = Evidence(synthetic, parts["seed"], parts["pool"], test, recipe.classes, recipe.task,
-                        features_of(parts, judge) if len(synthetic) else {}, scores)
+    parts: dict[str, Dataset] = {
+        "synthetic": synthetic,
+        "seed": ingest.part(job, "seed"),
+        "pool": ingest.part(job, "pool"),
+    }
+    evidence = Evidence(
+        synthetic,
+        parts["seed"],
+        parts["pool"],
+        test,
+        recipe.classes,
+        recipe.task,
+        features_of(parts, arms.get("real")) if len(synthetic) else {},
+        scores,
+    )
     measurements = run_checks(built(recipe.evaluate, recipe.task), evidence, recipe.seed) if len(synthetic) else []
     rng = rng_of(seed_of(recipe.seed, "evaluate", "scores"))
     write_json(folder / "scores.json", {"test": scores, "pool": pool_scores})
-    write_json(folder / "verdict.json", {
-        "verdict": verdict_of(measurements, recipe.evaluate.on_inconclusive),
-        "measurements": [as_json(m) for m in measurements],
-        "test": {arm: summary(s["per_image"], recipe.task, rng) for arm, s in scores.items()},
-        "pool": {"simulated_truth": True, **summary(pool_scores, recipe.task, rng)} if pool_scores else None})
+    write_json(
+        folder / "verdict.json",
+        {
+            "verdict": verdict_of(measurements, recipe.evaluate.on_inconclusive),
+            "measurements": [as_json(m) for m in measurements],
+            "test": {arm: summary(s["per_image"], recipe.task, rng) for arm, s in scores.items()},
+            "pool": {"simulated_truth": True, **summary(pool_scores, recipe.task, rng)} if pool_scores else None,
+        },
+    )
     job.say("evaluate", len(arms) + 2, len(arms) + 2)
 
 
@@ -88,8 +131,12 @@ def built(section: Evaluate, task: Task) -> list[tuple[str, Check]]:
     return out
 
 
-def features_of(parts: Mapping[str, Dataset], labeler: Labeler) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Features by part and family, all images through one path; at most MOST of a part, evenly spaced."""
+def features_of(parts: Mapping[str, Dataset], labeler: Labeler | None) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Features by part and family, all images through one path; at most MOST of a part, evenly spaced.
+
+    labeler: trained on the seed alone, so synthetic and pool images are equally new to it; the seed is not, and gets
+    no features from it. None: no such family.
+    """
     picks = {name: np.linspace(0, len(p) - 1, min(len(p), MOST)).round().astype(int) for name, p in parts.items()}
     sizes = {p[int(k)].image.shape[:2] for name, p in parts.items() for k in picks[name]}
     side = common_size((int(h), int(w)) for h, w in sizes)
@@ -98,17 +145,21 @@ def features_of(parts: Mapping[str, Dataset], labeler: Labeler) -> dict[str, dic
         if not len(part):
             continue
         images = [one_path(part[int(k)].image, side) for k in picks[name]]
-        out[name] = {"spectrum": spectrum(images).astype(np.float32), "handcrafted": handcrafted(images).astype(np.float32),
-                     "encoder": labeler.features(images)}
+        out[name] = {
+            "spectrum": spectrum(images).astype(np.float32),
+            "handcrafted": handcrafted(images).astype(np.float32),
+        }
+        if labeler is not None and name != "seed":
+            out[name]["encoder"] = labeler.features(images)
     return out
 
 
-def _scored(labeler: Labeler, data: Dataset) -> list[Json]:
-    """One record per image."""
+def _labelled(labeler: Labeler, data: Dataset) -> list[tuple[Labels, Labels]]:
+    """The labeler's labels and the true ones of each image."""
     out = []
     for sample in data:
         assert sample.labels is not None
-        out.append(score_image(next(iter(labeler.label([sample.image]))), sample.labels))
+        out.append((next(iter(labeler.label([sample.image]))), sample.labels))
     return out
 
 
@@ -138,18 +189,5 @@ def summary(records: Sequence[Json], task: Task, rng: np.random.Generator) -> Js
     return out
 
 
-def as_json(m: Measurement) -> Json:
-    """A measurement as plain JSON; numbers that are none become null."""
-    plain = asdict(m)
-    for key, value in plain.items():
-        if isinstance(value, float):
-            plain[key] = _finite(value)
-        elif isinstance(value, tuple):
-            plain[key] = [_finite(v) if isinstance(v, float) else v for v in value]
-    return plain
-
-
 def _finite(value: float) -> float | None:
     return round(float(value), 6) if math.isfinite(value) else None
-
-

@@ -18,8 +18,14 @@ CODE = 1
 def units(job: Job) -> list[Unit]:
     """One unit per format."""
     before = evaluate.units(job)
-    return [Unit(f"7-export/{name}", {"code": CODE, "format": name, "version": version_of("formats", name), "after": keys(before)},
-                 partial(_make, job, name)) for name in job.recipe.export]
+    return [
+        Unit(
+            f"7-export/{name}",
+            {"code": CODE, "format": name, "version": version_of("formats", name), "after": keys(before)},
+            partial(_make, job, name),
+        )
+        for name in job.recipe.export
+    ]
 
 
 def everything(job: Job) -> Iterator[Sample]:
@@ -47,5 +53,7 @@ def _make(job: Job, name: str, folder: Path) -> None:
             yield sample
 
     losses = writer.write(counted(), folder, job.recipe.classes)
-    write_json(folder / "losses.json", {"images": count, "losses": [
-        {"what": x.what, "count": x.count, "example": x.example} for x in losses]})
+    write_json(
+        folder / "losses.json",
+        {"images": count, "losses": [{"what": x.what, "count": x.count, "example": x.example} for x in losses]},
+    )

@@ -28,7 +28,9 @@ def units(job: Job) -> list[Unit]:
     before = generate.units(job)
     if not before:
         return []
-    return [Unit("2-filter", {"code": CODE, **job.recipe.filter.model_dump(), "after": keys(before)}, partial(_make, job))]
+    return [
+        Unit("2-filter", {"code": CODE, **job.recipe.filter.model_dump(), "after": keys(before)}, partial(_make, job))
+    ]
 
 
 def kept(job: Job) -> Subset:
@@ -63,7 +65,9 @@ def _make(job: Job, folder: Path) -> None:
                 changed[str(k)] = labels_to_json(labels)
         keep.append(k)
     write_atomic(folder / "dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped).encode())
-    write_json(folder / "summary.json", {"made": len(made), "kept": len(keep), "reasons": dict(sorted(reasons.items()))})
+    write_json(
+        folder / "summary.json", {"made": len(made), "kept": len(keep), "reasons": dict(sorted(reasons.items()))}
+    )
     write_json(folder / "index.json", {"kept": keep, "labels": changed})
 
 
@@ -74,15 +78,25 @@ def without_slivers(labels: Labels, min_visible: float, min_area: int) -> tuple[
     assert labels.scores is not None
     assert labels.truncated is not None
     assert labels.states is not None
-    few = (areas(labels.masks, labels.size) < min_area) | (np.nan_to_num(labels.visible, nan=1.0) < min_visible)
+    seen = areas(labels.masks, labels.size)
+    # What the frame cuts off hides nothing: a sliver at the border is labelled, one behind another object is not.
+    framed = seen if labels.amodal is None else areas(labels.amodal, labels.size)
+    few = (seen < min_area) | (seen < min_visible * framed)
     if not few.any():
         return labels, 0
-    away = decode([m for m, f in zip(labels.masks, few, strict=True) if f], labels.size).any(0)
+    away = np.asarray(decode([m for m, f in zip(labels.masks, few, strict=True) if f], labels.size).any(0))
     if labels.ignore is not None:
         away |= decode([labels.ignore], labels.size)[0]
     stay = np.flatnonzero(~few)
-    return replace(labels, classes=labels.classes[stay], boxes=labels.boxes[stay],
-                   masks=tuple(labels.masks[k] for k in stay),
-                   amodal=None if labels.amodal is None else tuple(labels.amodal[k] for k in stay),
-                   scores=labels.scores[stay], visible=labels.visible[stay], truncated=labels.truncated[stay],
-                   states=tuple(labels.states[k] for k in stay), ignore=encode(away[None])[0]), int(few.sum())
+    return replace(
+        labels,
+        classes=labels.classes[stay],
+        boxes=labels.boxes[stay],
+        masks=tuple(labels.masks[k] for k in stay),
+        amodal=None if labels.amodal is None else tuple(labels.amodal[k] for k in stay),
+        scores=labels.scores[stay],
+        visible=labels.visible[stay],
+        truncated=labels.truncated[stay],
+        states=tuple(labels.states[k] for k in stay),
+        ignore=encode(away[None])[0],
+    ), int(few.sum())

@@ -17,17 +17,30 @@ from synthgen.types import Context, Generator, Sample
 from synthgen.work import in_parallel
 
 CODE = 1
-LAYOUT_BITS = 8                                  # low bits of a seed that tell renderings of one layout apart
+LAYOUT_BITS = 8  # low bits of a seed that tell renderings of one layout apart
 
 
 def units(job: Job) -> list[Unit]:
     """One unit per enabled generator."""
     before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool", "0-ingest/guard")]
-    return [Unit(f"1-generate/{g.name}",
-                 {"code": CODE, "use": g.use, "version": version_of("generators", g.use), "options": _plain(g.options),
-                  "count": g.count, "seed": job.recipe.seed, "shard_size": job.recipe.shard_size, "after": keys(before)},
-                 partial(_make, job, g))
-            for g in job.recipe.generate if g.enabled and g.count]
+    return [
+        Unit(
+            f"1-generate/{g.name}",
+            {
+                "code": CODE,
+                "use": g.use,
+                "version": version_of("generators", g.use),
+                "options": _plain(g.options),
+                "count": g.count,
+                "seed": job.recipe.seed,
+                "shard_size": job.recipe.shard_size,
+                "after": keys(before),
+            },
+            partial(_make, job, g),
+        )
+        for g in job.recipe.generate
+        if g.enabled and g.count
+    ]
 
 
 def made(job: Job) -> Stored:
@@ -53,9 +66,20 @@ def fitted(job: Job, section: Generate, folder: Path) -> Generator:
     """A generator fitted on the ingested seed."""
     recipe = job.recipe
     generator: Generator = plugins.build("generators", section.use, section.options)
-    generator.fit(list(ingest.part(job, "seed")), ingest.part(job, "pool"),
-                  Context(seed_of(recipe.seed, "fit", section.name), recipe.task, recipe.classes, folder, job.device,
-                          job.threads, job.say, job.base))
+    generator.fit(
+        list(ingest.part(job, "seed")),
+        ingest.part(job, "pool"),
+        Context(
+            seed_of(recipe.seed, "fit", section.name),
+            recipe.task,
+            recipe.classes,
+            folder,
+            job.device,
+            job.threads,
+            job.say,
+            job.base,
+        ),
+    )
     return generator
 
 
@@ -68,14 +92,38 @@ def _make(job: Job, section: Generate, folder: Path) -> None:
     shards, size = folder / "shards", job.recipe.shard_size
     shards.mkdir(exist_ok=True)
     done = set(committed(shards))
-    jobs = [(make_shard, (section.use, section.options, model, shards, number, job.recipe.seed, section.name,
-                          number * size, min((number + 1) * size, section.count)))
-            for number in range(-(-section.count // size)) if number not in done]
+    jobs = [
+        (
+            make_shard,
+            (
+                section.use,
+                section.options,
+                model,
+                shards,
+                number,
+                job.recipe.seed,
+                section.name,
+                number * size,
+                min((number + 1) * size, section.count),
+            ),
+        )
+        for number in range(-(-section.count // size))
+        if number not in done
+    ]
     in_parallel(jobs, job.workers, job.say, f"generate {section.name}")
 
 
-def make_shard(use: str, options: dict[str, Any], model: Path, shards: Path, number: int, root: int, name: str,
-               first: int, last: int) -> None:
+def make_shard(
+    use: str,
+    options: dict[str, Any],
+    model: Path,
+    shards: Path,
+    number: int,
+    root: int,
+    name: str,
+    first: int,
+    last: int,
+) -> None:
     """Load a fitted generator and write one shard; runs in a process of its own."""
     generator: Generator = plugins.build("generators", use, options)
     generator.load(model)

@@ -21,9 +21,9 @@ from synthgen.store import Stored, without_labels, write_all, write_atomic, writ
 from synthgen.types import Image, Sample
 from synthgen.work import fingerprint
 
-CODE = 1                                        # raised when what this stage writes changes its meaning
+CODE = 1  # raised when what this stage writes changes its meaning
 PARTS = ("seed", "pool", "pool_truth", "test")
-NEAR = 2.0                                      # grey levels, root mean square at 32 × 32 px: a re-encoded copy
+NEAR = 2.0  # grey levels, root mean square at 32 × 32 px: a re-encoded copy
 
 
 def units(job: Job) -> list[Unit]:
@@ -32,10 +32,19 @@ def units(job: Job) -> list[Unit]:
     parts = {name: source for name in PARTS if (source := getattr(data, name)) is not None}
     out = []
     for name, source in parts.items():
-        needs = {"code": CODE, "format": source.format, "limit": source.limit, "limit_per_class": source.limit_per_class,
-                 "bits": data.bits, "max_pixels": data.max_pixels, "max_bad_fraction": data.max_bad_fraction,
-                 "classes": list(job.recipe.classes), "task": job.recipe.task, "shard_size": job.recipe.shard_size,
-                 "data": _fingerprint(job, source)}
+        needs = {
+            "code": CODE,
+            "format": source.format,
+            "limit": source.limit,
+            "limit_per_class": source.limit_per_class,
+            "bits": data.bits,
+            "max_pixels": data.max_pixels,
+            "max_bad_fraction": data.max_bad_fraction,
+            "classes": list(job.recipe.classes),
+            "task": job.recipe.task,
+            "shard_size": job.recipe.shard_size,
+            "data": _fingerprint(job, source),
+        }
         out.append(Unit(f"0-ingest/{name}", needs, partial(_make, job, name, source)))
     return [*out, Unit("0-ingest/guard", {"code": CODE, "leaks": data.leaks, "after": keys(out)}, partial(_guard, job))]
 
@@ -60,7 +69,9 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
     def samples() -> Iterator[Sample]:
         nonlocal good
         reading = Reading(bits=data.bits, max_pixels=data.max_pixels)
-        for item in open_dataset(source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class):
+        for item in open_dataset(
+            source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class
+        ):
             if isinstance(item, Problem):
                 bad.append(item)
                 continue
@@ -71,17 +82,28 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
             good += 1
             job.say(f"ingest {name}", good, 0)
             known = without_labels(item) if name == "pool" else item
-            yield Sample(f"{name.replace('_', '-')}-{good - 1:06d}", known.image, known.labels, known.origin, known.meta)
+            yield Sample(
+                f"{name.replace('_', '-')}-{good - 1:06d}", known.image, known.labels, known.origin, known.meta
+            )
 
     write_all(folder, samples(), recipe.shard_size)
     lost = [p for p in bad if p.action == "quarantined"]
-    write_atomic(folder / "quarantine.jsonl", "".join(json.dumps(
-        {"file": p.file, "item": p.item, "what": p.what, "action": p.action}, ensure_ascii=False) + "\n" for p in bad).encode())
+    write_atomic(
+        folder / "quarantine.jsonl",
+        "".join(
+            json.dumps({"file": p.file, "item": p.item, "what": p.what, "action": p.action}, ensure_ascii=False) + "\n"
+            for p in bad
+        ).encode(),
+    )
     write_json(folder / "summary.json", {"samples": good, "quarantined": len(lost), "repaired": len(bad) - len(lost)})
     if len(lost) > data.max_bad_fraction * (good + len(lost)):
-        shown = "".join(f"\n  {p.file}: {p.what}" for p in lost[:8]) + (f"\n  … and {len(lost) - 8} more" if len(lost) > 8 else "")
-        raise TooManyBadItems(f"data.{name}: {len(lost)} of {good + len(lost)} images cannot be used, more than data.max_bad_fraction "
-                              f"= {data.max_bad_fraction:g} allows:{shown}\n  all of them: synthgen data check {source.path}")
+        shown = "".join(f"\n  {p.file}: {p.what}" for p in lost[:8]) + (
+            f"\n  … and {len(lost) - 8} more" if len(lost) > 8 else ""
+        )
+        raise TooManyBadItems(
+            f"data.{name}: {len(lost)} of {good + len(lost)} images cannot be used, more than data.max_bad_fraction "
+            f"= {data.max_bad_fraction:g} allows:{shown}\n  all of them: synthgen data check {source.path}"
+        )
     if not good:
         raise DataError(f"data.{name}: {source.path} holds no image that can be used")
 
@@ -119,17 +141,26 @@ def _guard(job: Job, folder: Path) -> None:
                 leaks.append({"test": test.entries[k].id, "in": other.entries[where[h]].id, "how": "the same pixels"})
         # |a − b|² = |a|² + |b|² − 2ab, in slices of the test so that memory stays flat.
         for start in range(0, len(thumbs), 256):
-            a = thumbs[start:start + 256]
+            a = thumbs[start : start + 256]
             square = (a**2).sum(1)[:, None] + (small**2).sum(1)[None] - 2 * a @ small.T
             for row, column in np.argwhere(np.sqrt(np.maximum(square, 0) / a.shape[1]) < NEAR):
                 if hashes[start + row] != known[column] and a[row].std() > NEAR:
-                    leaks.append({"test": test.entries[start + row].id, "in": other.entries[column].id, "how": "nearly the same"})
-    write_json(folder / "guard.json", {"test": dict(zip([e.id for e in test.entries], hashes, strict=True)), "leaks": leaks})
+                    leaks.append(
+                        {"test": test.entries[start + row].id, "in": other.entries[column].id, "how": "nearly the same"}
+                    )
+    write_json(
+        folder / "guard.json", {"test": dict(zip([e.id for e in test.entries], hashes, strict=True)), "leaks": leaks}
+    )
     if leaks and job.recipe.data.leaks == "refuse":
-        shown = "".join(f"\n  {_file(test, x['test'])} in {x['in'].rsplit('-', 1)[0]}: {_file(part(job, x['in'].rsplit('-', 1)[0]), x['in'])} ({x['how']})"
-                        for x in leaks[:8])
-        raise DataError(f"{len(leaks)} images of the locked test split also stand in seed or pool, so every score on it would be too good:"
-                        f"{shown}\n  take them out of one of the two, or say data.leaks: warn")
+        shown = ""
+        for leak in leaks[:8]:
+            name = leak["in"].rsplit("-", 1)[0]
+            there = _file(part(job, name), leak["in"])
+            shown += f"\n  {_file(test, leak['test'])} in {name}: {there} ({leak['how']})"
+        raise DataError(
+            f"{len(leaks)} images of the locked test split also stand in seed or pool, so that every score on it would "
+            f"be too good:{shown}\n  take them out of one of the two, or say data.leaks: warn"
+        )
 
 
 def _prints(dataset: Stored) -> tuple[list[str], NDArray[np.float32]]:
@@ -151,5 +182,3 @@ def _file(dataset: Stored, sample_id: str) -> str:
         if entry.id == sample_id:
             return str(dataset.about(k)["meta"].get("file", sample_id))
     return sample_id
-
-

@@ -23,8 +23,13 @@ def units(job: Job) -> list[Unit]:
     if job.recipe.data.pool is None:
         return []
     before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + train.units(job)[-1:]
-    return [Unit("5-label", {"code": CODE, **job.recipe.label.model_dump(), "shard_size": job.recipe.shard_size, "after": keys(before)},
-                 partial(_make, job))]
+    return [
+        Unit(
+            "5-label",
+            {"code": CODE, **job.recipe.label.model_dump(), "shard_size": job.recipe.shard_size, "after": keys(before)},
+            partial(_make, job),
+        )
+    ]
 
 
 def labelled(job: Job) -> Stored:
@@ -38,25 +43,52 @@ def _make(job: Job, folder: Path) -> None:
     shards.mkdir(exist_ok=True)
     done = set(committed(shards))
     section = job.recipe.train
-    jobs = [(label_shard, (section.use, section.options, str(job.work.path(train.MODEL)), str(job.work.path("0-ingest/pool")),
-                           str(shards), number, number * size, min((number + 1) * size, len(pool)),
-                           job.recipe.label, job.device))
-            for number in range(-(-len(pool) // size)) if number not in done]
+    jobs = [
+        (
+            label_shard,
+            (
+                section.use,
+                section.options,
+                str(job.work.path(train.MODEL)),
+                str(job.work.path("0-ingest/pool")),
+                str(shards),
+                number,
+                number * size,
+                min((number + 1) * size, len(pool)),
+                job.recipe.label,
+                job.device,
+            ),
+        )
+        for number in range(-(-len(pool) // size))
+        if number not in done
+    ]
     # On a device of its own one process is enough; on the CPU one per core, each with one thread.
     in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, "label pool")
     write_json(folder / "summary.json", summary_of(Stored(shards)))
 
 
-def label_shard(use: str, options: dict[str, Any], model: str, pool: str, shards: str, number: int, first: int, last: int,
-                rules: Label, device: str) -> None:
+def label_shard(
+    use: str,
+    options: dict[str, Any],
+    model: str,
+    pool: str,
+    shards: str,
+    number: int,
+    first: int,
+    last: int,
+    rules: Label,
+    device: str,
+) -> None:
     """Label pool images first … last − 1 and write one shard; may run in a process of its own."""
     trainer: Trainer = plugins.build("trainers", use, options)
     labeler = trainer.load(Path(model), device, 1)
     stored = Stored(Path(pool))
     origin = Origin("pseudo", use, known_by="model", weights=read_json(Path(model) / "done.json")["key"][:16])
     samples = stored[first:last]
-    out = [replace(s, labels=sorted_out(labels, rules), origin=origin)
-           for s, labels in zip(samples, labeler.label([s.image for s in samples], tta=rules.tta), strict=True)]
+    out = [
+        replace(s, labels=sorted_out(labels, rules), origin=origin)
+        for s, labels in zip(samples, labeler.label([s.image for s in samples], tta=rules.tta), strict=True)
+    ]
     write_shard(Path(shards), number, out)
 
 
@@ -82,5 +114,9 @@ def summary_of(pool: Stored) -> dict[str, Any]:
         if labels.image_class is not None:
             images[labels.image_state] += 1
         empty += labels.image_class is None and not len(labels)
-    return {"images": len(pool), "instances": {s: states[s] for s in ("accepted", "to_review", "ignored")},
-            "image_classes": {s: images[s] for s in ("accepted", "to_review", "ignored")}, "empty": empty}
+    return {
+        "images": len(pool),
+        "instances": {s: states[s] for s in ("accepted", "to_review", "ignored")},
+        "image_classes": {s: images[s] for s in ("accepted", "to_review", "ignored")},
+        "empty": empty,
+    }

@@ -21,8 +21,13 @@ CODE = 1
 def units(job: Job) -> list[Unit]:
     """One unit."""
     before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")] + filter.units(job)
-    return [Unit("3-mix", {"code": CODE, "task": job.recipe.task, **job.recipe.mix.model_dump(mode="json"), "after": keys(before)},
-                 partial(_make, job))]
+    return [
+        Unit(
+            "3-mix",
+            {"code": CODE, "task": job.recipe.task, **job.recipe.mix.model_dump(mode="json"), "after": keys(before)},
+            partial(_make, job),
+        )
+    ]
 
 
 def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, real: bool = True) -> Mixture:
@@ -30,8 +35,10 @@ def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, re
     index = read_json(job.work.path("3-mix") / "index.json")
     seed, kept = ingest.part(job, "seed"), filter.kept(job)
     rows = [r for r in index["samples"] if r["id"] not in set(without) and (real if r["kind"] == "real" else synthetic)]
-    picked = Joined(Subset(seed, [r["k"] for r in rows if r["kind"] == "real"]),
-                    _Part(kept, [r["k"] for r in rows if r["kind"] == "synthetic"]))
+    picked = Joined(
+        Subset(seed, [r["k"] for r in rows if r["kind"] == "real"]),
+        _Part(kept, [r["k"] for r in rows if r["kind"] == "synthetic"]),
+    )
     flags = np.asarray([r["kind"] == "real" for r in rows], bool)
     weights = np.asarray([r["weight"] for r in rows], np.float64)
     mix = job.recipe.mix
@@ -54,10 +61,25 @@ def _make(job: Job, folder: Path) -> None:
         weights = weights_of([classes_of(x) for x in labels], job.recipe.mix)
         for k in range(len(part)):
             about = part.about(k)
-            rows.append({"id": about["id"], "kind": kind, "k": k, "maker": about["origin"]["maker"],
-                         "classes": {str(c): n for c, n in sorted(classes_of(labels[k]).items())}, "weight": float(weights[k])})
-    write_json(folder / "summary.json", {"real": len(seed), "synthetic": len(kept), "real_share": job.recipe.mix.real,
-                                         "classes": {kind: _census(rows, kind, job.recipe.classes) for kind in ("real", "synthetic")}})
+            rows.append(
+                {
+                    "id": about["id"],
+                    "kind": kind,
+                    "k": k,
+                    "maker": about["origin"]["maker"],
+                    "classes": {str(c): n for c, n in sorted(classes_of(labels[k]).items())},
+                    "weight": float(weights[k]),
+                }
+            )
+    write_json(
+        folder / "summary.json",
+        {
+            "real": len(seed),
+            "synthetic": len(kept),
+            "real_share": job.recipe.mix.real,
+            "classes": {kind: _census(rows, kind, job.recipe.classes) for kind in ("real", "synthetic")},
+        },
+    )
     write_json(folder / "index.json", {"samples": rows})
 
 
@@ -91,5 +113,3 @@ def _census(rows: Sequence[Mapping[str, Json]], kind: str, names: Sequence[str])
             for c, n in row["classes"].items():
                 total[names[int(c)]] += n
     return {name: total[name] for name in names}
-
-

@@ -24,12 +24,21 @@ def units(job: Job) -> list[Unit]:
     recipe = job.recipe
     section = recipe.train
     data = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")]
-    common = {"code": CODE, "use": section.use, "version": version_of("trainers", section.use), "options": section.options,
-              "task": recipe.task, "seed": recipe.seed, "augment": recipe.mix.model_dump(mode="json")["augment"]}
-    mixed = Unit("4-train/mixed", common | {"after": keys(mix.units(job))}, partial(_train, job, {}))
+    common = {
+        "code": CODE,
+        "use": section.use,
+        "version": version_of("trainers", section.use),
+        "options": section.options,
+        "task": recipe.task,
+        "seed": recipe.seed,
+        "augment": recipe.mix.model_dump(mode="json")["augment"],
+    }
+    mixed = Unit("4-train/mixed", common | {"after": keys(mix.units(job))}, partial(_train, job, True))
     trainings = [mixed]
     if compares(job):
-        trainings.append(Unit("4-train/seed-only", common | {"after": keys(data)}, partial(_train, job, {"synthetic": False})))
+        trainings.append(
+            Unit("4-train/seed-only", common | {"after": keys(data)}, partial(_train, job, False))
+        )
     for k in range(folds(job)):
         needs = common | {"after": keys(data), "fold": [k, section.calibration_folds]}
         trainings.append(Unit(f"4-train/fold-{k}", needs, partial(_train_fold, job, k)))
@@ -66,15 +75,22 @@ def fold_members(stored: Stored, k: int, n: int) -> list[int]:
 def fit(job: Job, train: Mixture, val: Sequence[int], folder: Path, name: str) -> None:
     """One training, saved into a folder."""
     recipe = job.recipe
-    context = Context(seed_of(recipe.seed, "train"), recipe.task, recipe.classes, folder, job.device, job.threads,
-                      lambda what, done, total: job.say(f"{what} {name}", done, total), job.base)
+    context = Context(
+        seed_of(recipe.seed, "train"),
+        recipe.task,
+        recipe.classes,
+        folder,
+        job.device,
+        job.threads,
+        lambda what, done, total: job.say(f"{what} {name}", done, total),
+        job.base,
+    )
     labeler = trainer(job).fit(train, Subset(ingest.part(job, "seed"), list(val)), ingest.part(job, "pool"), context)
     labeler.save(folder)
 
 
-def _train(job: Job, sides: dict[str, bool], folder: Path) -> None:
-    mixture = mix.mixture(job, **sides)
-    fit(job, mixture, [], folder, "seed-only" if sides else "mixed")
+def _train(job: Job, synthetic: bool, folder: Path) -> None:
+    fit(job, mix.mixture(job, synthetic=synthetic), [], folder, "mixed" if synthetic else "seed-only")
 
 
 def _train_fold(job: Job, k: int, folder: Path) -> None:

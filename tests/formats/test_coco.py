@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -22,7 +22,8 @@ from synthgen.formats.coco import Coco
 from synthgen.geometry import decode, encode
 from synthgen.types import Origin, Sample
 
-Make, Read = Callable[..., Sample], Callable[..., Any]
+Make: TypeAlias = Callable[..., Sample]
+Read: TypeAlias = Callable[..., Any]
 SQUARE = [[2, 2, 6, 2, 6, 6, 2, 6]]
 
 
@@ -61,7 +62,9 @@ def test_polygons_of_one_annotation_are_one_instance(dataset: Any, read: Read, m
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_run_lengths_are_read_compressed_and_plain(dataset: Any, read: Read, masks_of: Any, compressed: bool) -> None:
+def test_run_lengths_are_read_compressed_and_plain(
+    dataset: Any, read: Read, masks_of: Any, compressed: bool
+) -> None:
     mask = np.zeros((1, 10, 12), bool)
     mask[0, 1:4, 2:5] = True
     counts = encode(mask)[0] if compressed else [21, 3, 7, 3, 7, 3, 76]
@@ -71,7 +74,9 @@ def test_run_lengths_are_read_compressed_and_plain(dataset: Any, read: Read, mas
 
 
 def test_boxes_alone_stay_boxes(dataset: Any, read: Read) -> None:
-    one, problems = only(read(Coco(), dataset({"bbox": [1.5, 2, 3, 4], "score": 0.5}, {"bbox": [0, 0, 1, 1]})))
+    one, problems = only(
+        read(Coco(), dataset({"bbox": [1.5, 2, 3, 4], "score": 0.5}, {"bbox": [0, 0, 1, 1]}))
+    )
     assert problems == []
     assert one.labels is not None
     assert one.labels.masks is None
@@ -125,7 +130,7 @@ REPAIRED: dict[str, tuple[Any, str, int]] = {                       # annotation
     "polygon far outside": ({"segmentation": [[0, 0, 1e9, 0, 0, 1e9]]}, "far outside", 0),
     "odd polygon": ({"segmentation": [[1, 1, 5, 1, 5, 5, 1]]}, "no list of x and y", 0),
     "flat polygon": ({"segmentation": [1, 1, 5, 1, 5, 5]}, "no list of x and y", 0),
-    "run lengths of another size": ({"segmentation": {"size": [12, 10], "counts": [120]}}, "run lengths are for", 0),
+    "run lengths turned": ({"segmentation": {"size": [12, 10], "counts": [120]}}, "run lengths are for", 0),
     "run lengths too long": ({"segmentation": {"size": [10, 12], "counts": [20, 900]}}, "do not add up", 0),
     "run lengths damaged": ({"segmentation": {"size": [10, 12], "counts": "~~~"}}, "damaged", 0),
     "unknown category id": ({"bbox": [1, 1, 3, 3], "category_id": 9}, "category id 9", 0),
@@ -148,7 +153,9 @@ def test_a_bad_annotation_is_reported_and_the_rest_is_kept(name: str, dataset: A
 
 
 def test_a_box_among_masks_becomes_an_ignored_region(dataset: Any, read: Read) -> None:
-    one, (problem,) = only(read(Coco(), dataset({"segmentation": SQUARE}, {"bbox": [8, 8, 2, 2], "segmentation": []})))
+    one, (problem,) = only(
+        read(Coco(), dataset({"segmentation": SQUARE}, {"bbox": [8, 8, 2, 2], "segmentation": []}))
+    )
     assert "ignored region" in problem.what
     assert one.labels is not None
     assert len(one.labels) == 1
@@ -156,10 +163,15 @@ def test_a_box_among_masks_becomes_an_ignored_region(dataset: Any, read: Read) -
 
 
 def test_a_repeated_annotation_id_is_kept_and_an_exact_copy_left_out(dataset: Any, read: Read) -> None:
-    path = dataset({"bbox": [1, 1, 3, 3], "id": 5}, {"bbox": [6, 1, 3, 3], "id": 5}, {"bbox": [1, 1, 3, 3], "id": 5})
+    path = dataset(
+        {"bbox": [1, 1, 3, 3], "id": 5}, {"bbox": [6, 1, 3, 3], "id": 5}, {"bbox": [1, 1, 3, 3], "id": 5}
+    )
     one, problems = only(read(Coco(), path))
     assert len(one.labels or ()) == 2
-    assert sorted(p.what.split(";")[0] for p in problems) == ["it stands twice, word for word", "its id was used before"]
+    assert sorted(p.what.split(";")[0] for p in problems) == [
+        "it stands twice, word for word",
+        "its id was used before",
+    ]
 
 
 ENTRY = {"id": 1, "file_name": "a.png", "height": 10, "width": 12}
@@ -223,7 +235,9 @@ def test_annotations_of_a_turned_image_are_in_the_frame_that_is_displayed(datase
     assert one.image.shape == (12, 10, 3)
 
 
-def test_annotations_in_the_frame_that_is_stored_are_quarantined(dataset: Any, read: Read, tmp_path: Path) -> None:
+def test_annotations_in_the_frame_that_is_stored_are_quarantined(
+    dataset: Any, read: Read, tmp_path: Path
+) -> None:
     path = dataset({"bbox": [7, 1, 2, 2]}, images=[ENTRY | {"file_name": "b.jpg"}])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
@@ -240,7 +254,10 @@ def test_annotations_in_the_frame_that_is_stored_are_quarantined(dataset: Any, r
         ("[]", "'images' is missing"),
         ('{"images": [], "annotations": [], "categories": 4}', "'categories' is missing"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "a category needs"),
-        ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "twice"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id":1, "name":"a"}, {"id":1, "name":"b"}]}',
+            "twice",
+        ),
         ('{"images": ' + "[" * 100_000, "nested too deeply"),
     ],
 )
@@ -257,11 +274,17 @@ def test_a_file_that_is_no_utf8_says_so(tmp_path: Path) -> None:
 
 
 def test_samples_are_in_the_order_of_their_files(dataset: Any, read: Read, tmp_path: Path) -> None:
-    path = dataset(images=[ENTRY | {"id": k, "file_name": name} for k, name in enumerate(["b.png", "a.png", "c.png"])])
+    path = dataset(
+        images=[ENTRY | {"id": k, "file_name": name} for k, name in enumerate(["b.png", "a.png", "c.png"])]
+    )
     for name in ("b.png", "c.png"):
         PIL.Image.new("RGB", (12, 10)).save(tmp_path / name)
     samples, _ = read(Coco(), path)
-    assert [(s.id, s.meta["file"]) for s in samples] == [("000000", "a.png"), ("000001", "b.png"), ("000002", "c.png")]
+    assert [(s.id, s.meta["file"]) for s in samples] == [
+        ("000000", "a.png"),
+        ("000001", "b.png"),
+        ("000002", "c.png"),
+    ]
 
 
 def test_classes_go_by_name_not_by_number(dataset: Any, read: Read) -> None:
@@ -287,14 +310,16 @@ def test_the_usual_places_are_found(dataset: Any, read: Read, tmp_path: Path) ->
         Coco().classes(path)
 
 
-def test_pycocotools_reads_what_is_written_and_finds_it_perfect(sample: Make, any_masks: Any, tmp_path: Path) -> None:
+def test_pycocotools_reads_what_is_written_and_finds_it_perfect(
+    sample: Make, any_masks: Any, tmp_path: Path
+) -> None:
     ignored = np.zeros((1, *(any_masks[0].shape if any_masks else (9, 7))), bool)
     ignored[0, -1, :1] = True
     classes = [k % 2 for k in range(len(any_masks))]
     one = sample(any_masks, classes=classes, ignore=encode(ignored)[0])
     Coco().write([one, sample([np.eye(3, dtype=bool)])], tmp_path, ["a", "b"])
     truth = COCO(str(tmp_path / "annotations.json"))
-    mine = [a for a in truth.getAnnIds(imgIds=1, iscrowd=False)]
+    mine = list(truth.getAnnIds(imgIds=1, iscrowd=False))
     assert [truth.loadAnns(i)[0]["category_id"] for i in mine] == [c + 1 for c in classes]
     for number, mask in zip(mine, any_masks, strict=True):
         annotation = truth.loadAnns(number)[0]
@@ -317,24 +342,39 @@ def test_pycocotools_reads_what_is_written_and_finds_it_perfect(sample: Make, an
 def test_supervision_reads_the_same_masks(sample: Make, any_masks: Any, tmp_path: Path) -> None:
     one = sample(any_masks, file="x/größe 細胞.jpg")
     Coco().write([one], tmp_path, ["a"])
-    loaded = supervision.DetectionDataset.from_coco(str(tmp_path), str(tmp_path / "annotations.json"), force_masks=True)
+    loaded = supervision.DetectionDataset.from_coco(
+        str(tmp_path), str(tmp_path / "annotations.json"), force_masks=True
+    )
     ((path, image, detections),) = list(loaded)
     assert path.endswith("images/größe 細胞.png")
     assert np.array_equal(image[..., ::-1], one.image)
-    found = np.zeros((0, *one.image.shape[:2]), bool) if detections.mask is None else np.asarray(detections.mask)
+    found = (
+        np.zeros((0, *one.image.shape[:2]), bool) if detections.mask is None else np.asarray(detections.mask)
+    )
     assert found.shape[0] == len(any_masks)
     assert all(np.array_equal(a, b) for a, b in zip(found, any_masks, strict=True))
 
 
-def test_annotation_ids_are_unique_over_the_file_and_names_over_the_folder(sample: Make, tmp_path: Path) -> None:
+def test_annotation_ids_are_unique_over_the_file_and_names_over_the_folder(
+    sample: Make, tmp_path: Path
+) -> None:
     dot = np.zeros((4, 4), bool)
     dot[1, 1] = True
-    Coco().write([sample([dot, dot], file=name) for name in ("a/x.jpg", "b/x.png", "b/X.png", "", "..", ".x")],
-                 tmp_path, ["a"])
+    Coco().write(
+        [sample([dot, dot], file=name) for name in ("a/x.jpg", "b/x.png", "b/X.png", "", "..", ".x")],
+        tmp_path,
+        ["a"],
+    )
     document = json.loads((tmp_path / "annotations.json").read_text())
     names = [i["file_name"] for i in document["images"]]
-    assert names == ["images/x.png", "images/x-2.png", "images/X-3.png", "images/000000.png", "images/image.png",
-                     "images/x-4.png"]
+    assert names == [
+        "images/x.png",
+        "images/x-2.png",
+        "images/X-3.png",
+        "images/000000.png",
+        "images/image.png",
+        "images/x-4.png",
+    ]
     assert sorted(p.name for p in (tmp_path / "images").iterdir()) == sorted(n.split("/")[1] for n in names)
     assert [a["id"] for a in document["annotations"]] == list(range(1, 13))
     assert [i["id"] for i in document["images"]] == list(range(1, 7))

@@ -27,8 +27,8 @@ def test_plain_counts_with_empty_runs_become_canonical(counts: list[int]) -> Non
 
 @pytest.mark.parametrize(
     "counts",
-    ["", "0", "zzz", "~~", "ooooooooooooooooooooo", "é", [], [5], [-1, 7], [3, 3.5], [True, 5], ["6"], None, 6,
-     {"a": 1}, [10**30], [2**61, 2**61]],
+    ["", "0", "zzz", "~~", "ooooooooooooooooooooo", "é", [], [5], [-1, 7], [3, 3.5], [True, 5], ["6"], None,
+     6, {"a": 1}, [10**30], [2**61, 2**61]],
 )  # fmt: skip
 def test_run_lengths_that_are_wrong_are_refused(counts: object) -> None:
     with pytest.raises(DataError, match="run lengths"):

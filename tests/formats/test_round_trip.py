@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -23,7 +23,8 @@ from synthgen.types import Sample
 
 EXACT: dict[str, Format] = {"coco": Coco(), "coco polygons": Coco(segmentation="polygon"), "masks": Masks(),
                             "shards": Shards()}
-Make, Read = Callable[..., Sample], Callable[..., Any]
+Make: TypeAlias = Callable[..., Sample]
+Read: TypeAlias = Callable[..., Any]
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -105,10 +106,15 @@ def test_what_yolo_cannot_hold_is_reported(sample: Make, tmp_path: Path, class_n
     a, b = np.zeros((2, 9, 9), bool)
     a[2:4, 2:4], b[5:7, 5:8] = True, True
     one = sample([a, b], file="x/é.jpg", **FACTS)
-    said = {loss.what.split(":")[0]: (loss.count, loss.example) for loss in Yolo().write([one], tmp_path, class_names)}
+    said = {
+        loss.what.split(":")[0]: (loss.count, loss.example)
+        for loss in Yolo().write([one], tmp_path, class_names)
+    }
     assert said == {
         "scores": (1, "é"), "states": (2, "é"), "visible fractions": (1, "é"),
         "truncated flags that differ from touching the border": (1, "é"), "origin and reviewer": (1, "é"),
     }
-    detect = {loss.what.split(":")[0] for loss in Yolo(kind="detect").write([one], tmp_path / "d", class_names)}
+    detect = {
+        loss.what.split(":")[0] for loss in Yolo(kind="detect").write([one], tmp_path / "d", class_names)
+    }
     assert detect == {*said, "masks"}

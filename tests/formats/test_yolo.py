@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -20,7 +20,8 @@ from synthgen.formats.yolo import Yolo
 from synthgen.geometry import labels_from_masks
 from synthgen.types import Sample
 
-Make, Read = Callable[..., Sample], Callable[..., Any]
+Make: TypeAlias = Callable[..., Sample]
+Read: TypeAlias = Callable[..., Any]
 
 
 @pytest.fixture
@@ -171,7 +172,9 @@ def test_numbers_have_six_decimals(sample: Make, tmp_path: Path) -> None:
     assert line == "0" + " 0.361111 0.321429" * 3 + "\n"
 
 
-def test_unlabelled_images_stay_out_of_the_lists_for_training(sample: Make, read: Read, tmp_path: Path) -> None:
+def test_unlabelled_images_stay_out_of_the_lists_for_training(
+    sample: Make, read: Read, tmp_path: Path
+) -> None:
     unlabelled = replace(sample([]), labels=None)
     unsure = sample([], sample_id="000001", empty="unknown")
     losses = Yolo().write([unlabelled, unsure], tmp_path, ["a"])
@@ -191,7 +194,11 @@ def test_an_empty_dataset_can_be_written_and_read(read: Read, tmp_path: Path) ->
 def test_supervision_sees_the_same_solid_objects(sample: Make, solid_masks: Any, tmp_path: Path) -> None:
     Yolo().write([sample(solid_masks)], tmp_path, ["a"])
     loaded = supervision.DetectionDataset.from_yolo(
-        str(tmp_path / "images/train"), str(tmp_path / "labels/train"), str(tmp_path / "data.yaml"), force_masks=True)
+        str(tmp_path / "images/train"),
+        str(tmp_path / "labels/train"),
+        str(tmp_path / "data.yaml"),
+        force_masks=True,
+    )
     ((_, _, detections),) = list(loaded)
     found = [] if detections.mask is None else list(np.asarray(detections.mask))
     assert len(found) == len(solid_masks)

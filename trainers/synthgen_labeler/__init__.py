@@ -16,7 +16,7 @@ from synthgen.types import Context, Dataset, Labeler, Mixture
 if TYPE_CHECKING:
     from synthgen_labeler.inference import CompactLabeler
 
-CHECKPOINT_EVERY = 50                         # steps between checkpoints: what a kill can cost
+CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -49,7 +49,7 @@ class LabelerTrainer:
 
         Raises: DataError when the task is not one it knows, or there is nothing to train on.
         """
-        del val, pool                         # no checkpoint is chosen, so nothing is looked at meanwhile
+        del val, pool  # no checkpoint is chosen, so nothing is looked at meanwhile
         if context.task == "detect":
             raise DataError("the labeler does not do task detect yet: give masks and use task instances")
         if not len(train.samples):

@@ -13,7 +13,7 @@ from synthgen.geometry import areas, encode, rle_ious
 from synthgen.types import Dataset
 from synthgen_labeler.inference import CompactLabeler
 
-LOW, HIGH = 0.2, 5.0                          # temperatures beyond these say that there was too little to fit on
+LOW, HIGH = 0.2, 5.0  # temperatures beyond these say that there was too little to fit on
 FEWEST = 10
 
 
@@ -26,7 +26,9 @@ def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, 
     if s.task == "classify":
         logits, truth = [], []
         for other, data in held_out:
-            raw = CompactLabeler(other.network, replace(other.settings, temperature=float("nan")), other.device, other.threads)
+            raw = CompactLabeler(
+                other.network, replace(other.settings, temperature=float("nan")), other.device, other.threads
+            )
             logits.append(np.log(np.clip(raw.class_probs([x.image for x in data]), 1e-6, 1)))
             truth += [x.labels.image_class for x in data if x.labels is not None]
         if len(truth) < FEWEST:
@@ -35,7 +37,9 @@ def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, 
         temperature = best_temperature(lambda t: _nll_classes(z / t, y))
     elif s.task == "instances":
         pairs = [_scored(other, data) for other, data in held_out]
-        raw_scores, right = (np.concatenate(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0), np.zeros(0))
+        raw_scores, right = (
+            (np.concatenate(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0), np.zeros(0))
+        )
         if len(raw_scores) < FEWEST:
             return labeler
         p = np.clip(raw_scores, 1e-4, 1 - 1e-4)
@@ -43,10 +47,14 @@ def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, 
         # Platt's smoothed targets (1999): with all right, an infinite certainty would fit best.
         up, n = right.sum(), len(right)
         target = np.where(right > 0, (up + 1) / (up + 2), 1 / (n - up + 2))
-        temperature = best_temperature(lambda t: float(np.mean(np.logaddexp(0, -z / t) * target + np.logaddexp(0, z / t) * (1 - target))))
+        temperature = best_temperature(
+            lambda t: float(np.mean(np.logaddexp(0, -z / t) * target + np.logaddexp(0, z / t) * (1 - target)))
+        )
     else:
         return labeler
-    return CompactLabeler(labeler.network, replace(s, temperature=round(temperature, 4)), labeler.device, labeler.threads)
+    return CompactLabeler(
+        labeler.network, replace(s, temperature=round(temperature, 4)), labeler.device, labeler.threads
+    )
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from synthgen.seeds import rng_of, seed_of
 from synthgen.types import Image, Mixture, Sample
 from synthgen_labeler.targets import target_of
 
-CACHE_PIXELS = 400 * 128 * 128 * 16              # decoded samples kept in memory, in pixels
+CACHE_PIXELS = 400 * 128 * 128 * 16  # decoded samples kept in memory, in pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         items = [self._item(int(k), seed_of(p.seed, "augment", step, slot)) for slot, k in enumerate(picks)]
         return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
 
-    def _item(self, k: int, seed: int) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
+    def _item(self, k: int, seed: int) -> dict[str, NDArray[Any]]:
         image, ids, classes, image_class = self._known(k)
         rng = rng_of(seed)
         if self.plan.dense:
@@ -68,8 +69,13 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         if not self.plan.dense:
             return {"image": pixels, "class": np.asarray(image_class, np.int64)}
         target = target_of(ids, classes)
-        return {"image": pixels, "classes": target.classes, "centre": target.centre, "offset": target.offset,
-                "edge": target.edge}
+        return {
+            "image": pixels,
+            "classes": target.classes,
+            "centre": target.centre,
+            "offset": target.offset,
+            "edge": target.edge,
+        }
 
     def _known(self, k: int) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
         if k not in self._kept:
@@ -95,12 +101,13 @@ def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64
     return sample.image, ids, labels.classes, -1 if labels.image_class is None else labels.image_class
 
 
-def window(image: Image, ids: NDArray[np.int32], side: int, rng: np.random.Generator, *,
-           pad: bool = True) -> tuple[Image, NDArray[np.int32]]:
+def window(
+    image: Image, ids: NDArray[np.int32], side: int, rng: np.random.Generator, *, pad: bool = True
+) -> tuple[Image, NDArray[np.int32]]:
     """A random window of at most side × side px; with `pad` exactly that, and the padding is ignored."""
     H, W = ids.shape
     top, left = int(rng.integers(0, max(H - side, 0) + 1)), int(rng.integers(0, max(W - side, 0) + 1))
-    image, ids = image[top:top + side, left:left + side], ids[top:top + side, left:left + side]
+    image, ids = image[top : top + side, left : left + side], ids[top : top + side, left : left + side]
     below, right = side - ids.shape[0], side - ids.shape[1]
     if pad and (below or right):
         image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT).astype(np.uint8)

@@ -45,8 +45,9 @@ class Progress(pl.Callback):
         """The curve up to the checkpoint."""
         self.curve = state_dict["curve"]
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any,
-                           batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """After each step."""
         step, total = trainer.global_step, int(trainer.max_steps)
         if step % 10 == 0 or step == total:
@@ -61,9 +62,11 @@ class Progress(pl.Callback):
 class FrozenNorm(pl.Callback):
     """Keeps the encoder's batch statistics at their ImageNet values: batches of 8 crops have none worth having."""
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Before each step: Lightning put the module into training mode."""
-        for module in pl_module.network.encoder.modules():                           # type: ignore[union-attr]
+        for module in pl_module.network.encoder.modules():  # type: ignore[union-attr]
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
@@ -74,8 +77,11 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
     torch.set_num_threads(context.threads)
     real = [train.samples[int(k)] for k in np.flatnonzero(train.real)[:64]] if dense else []
     tone = options.tone_for(real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else 1.0
-    network = build(Shape(len(context.classes), dense, options.width, tone, options.zoom), options.weights,
-                    seed_of(context.seed, "network"))
+    network = build(
+        Shape(len(context.classes), dense, options.width, tone, options.zoom),
+        options.weights,
+        seed_of(context.seed, "network"),
+    )
     module = Training(network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed)
     augment = Augment(train.augment if train.augment is not None else DENSE if dense else CLASSIFY)
     data = Data(train, augment, Plan(options.steps, options.batch, options.crop, dense, context.seed))
@@ -84,11 +90,20 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
     checkpoint = context.folder / CHECKPOINT
     with _quiet():
         trainer = pl.Trainer(
-            max_steps=options.steps, accelerator=_accelerator(context.device), devices=1, callbacks=callbacks,
-            logger=[CSVLogger(context.folder / "logs", name="", version="csv"),
-                    TensorBoardLogger(context.folder / "logs", name="", version="tensorboard")],
-            gradient_clip_val=1.0, log_every_n_steps=10, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False)
+            max_steps=options.steps,
+            accelerator=_accelerator(context.device),
+            devices=1,
+            callbacks=callbacks,
+            logger=[
+                CSVLogger(context.folder / "logs", name="", version="csv"),
+                TensorBoardLogger(context.folder / "logs", name="", version="tensorboard"),
+            ],
+            gradient_clip_val=1.0,
+            log_every_n_steps=10,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -116,5 +131,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-

@@ -18,8 +18,15 @@ class Group:
     scores: NDArray[np.float64]
 
 
-def group(probs: NDArray[np.float32], centre: NDArray[np.float32], offset: NDArray[np.float32], *,
-          radius: int = 3, threshold: float = 0.15, min_area: int = 12) -> Group:
+def group(
+    probs: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    *,
+    radius: int = 3,
+    threshold: float = 0.15,
+    min_area: int = 12,
+) -> Group:
     """Bottom-up instances after Panoptic-DeepLab (Cheng et al. 2020, §3.3).
 
     probs: (K + 1, H, W) class probabilities, background first. centre: (H, W) in [0, 1]. offset: (2, H, W) px.
@@ -34,13 +41,20 @@ def group(probs: NDArray[np.float32], centre: NDArray[np.float32], offset: NDArr
     if not len(ys) or not inside.any():
         return Group(ids, np.zeros(0, np.int64), np.zeros(0))
     py, px = np.nonzero(inside)
-    vy, vx = py + offset[0, py, px], px + offset[1, py, px]                          # where each pixel points
+    vy, vx = py + offset[0, py, px], px + offset[1, py, px]  # where each pixel points
     nearest = _nearest(vy, vx, ys, xs)
     ids[py, px] = nearest + 1
     # Each instance keeps its largest connected part: strays were other objects' pixels.
-    kept, classes, scores = np.zeros((H, W), np.int32), [], []
+    kept = np.zeros((H, W), np.int32)
+    classes: list[int] = []
+    scores: list[float] = []
     for k in np.unique(nearest):
-        y0, x0, y1, x1 = py[nearest == k].min(), px[nearest == k].min(), py[nearest == k].max() + 1, px[nearest == k].max() + 1
+        y0, x0, y1, x1 = (
+            py[nearest == k].min(),
+            px[nearest == k].min(),
+            py[nearest == k].max() + 1,
+            px[nearest == k].max() + 1,
+        )
         crop = (ids[y0:y1, x0:x1] == k + 1).astype(np.uint8)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=4)
         if count > 2:
@@ -63,7 +77,9 @@ def _filled(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.drawContours(np.zeros_like(crop), contours, -1, 1, cv2.FILLED), np.uint8)
 
 
-def _nearest(vy: NDArray[np.float64], vx: NDArray[np.float64], ys: NDArray[np.int64], xs: NDArray[np.int64]) -> NDArray[np.int64]:
+def _nearest(
+    vy: NDArray[np.float64], vx: NDArray[np.float64], ys: NDArray[np.int64], xs: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """(P,) index of the centre nearest to each of P points, in slices so that memory stays flat."""
     out = np.empty(len(vy), np.int64)
     step = max(1, 4_000_000 // len(ys))

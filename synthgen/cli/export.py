@@ -1,0 +1,54 @@
+"""`synthgen export`: a finished run's dataset in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from synthgen.cli.common import overrides_option, recipe_argument, say
+
+
+@click.command("export")
+@recipe_argument
+@overrides_option
+@click.option("--to", "target", required=True, help="Format: coco, yolo, masks, imagefolder, shards.")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="New folder for the dataset.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the format. Repeatable.")
+@click.option("--strict", is_flag=True, help="Write nothing when the format cannot hold everything.")
+def command(recipe: str, overrides: tuple[str, ...], target: str, out: Path, options: tuple[str, ...], strict: bool) -> None:
+    """Write the dataset of RECIPE's finished run in another format: seed, synthetic samples and the labelled pool.
+
+    A dataset that the gate refused is not written (exit 4).
+    """
+    from synthgen import plugins
+    from synthgen.cli.data import options_of
+    from synthgen.cli.progress import Watch
+    from synthgen.errors import DataError, GateRefused
+    from synthgen.formats import Format, Loss
+    from synthgen.recipe.load import load
+    from synthgen.run import job_of, plan, run_folder
+    from synthgen.stages import evaluate
+    from synthgen.stages.export import everything
+    from synthgen.store import new_folder
+
+    loaded = load(recipe, overrides)
+    job = job_of(loaded)
+    undone = [s.unit for s in plan(job) if s.why is not None and not s.unit.startswith("7-export")]
+    if undone:
+        raise DataError(f"{run_folder(loaded)}: the run is not finished ({', '.join(undone[:3])} …); synthgen run {recipe}")
+    if evaluate.verdict(job)["verdict"] == "fail":
+        raise GateRefused(f"the gate refused this dataset; the report says why: synthgen report {recipe}")
+    writer: Format = plugins.build("formats", target, options_of(options))
+
+    def make(folder: Path) -> list[Loss]:
+        losses = writer.write(everything(job), folder, loaded.recipe.classes)
+        if strict and losses:
+            raise DataError(f"--strict: {target} cannot hold " + "; ".join(f"{x.what} ({x.count})" for x in losses))
+        return losses
+
+    with Watch(out.parent):
+        losses = new_folder(out, make)
+    for loss in losses:
+        say(f"{target} cannot hold: {loss.what} ({loss.count}, for example {loss.example})")
+    say(f"wrote {out}")

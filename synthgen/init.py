@@ -1,0 +1,220 @@
+"""A recipe from a look at somebody's data."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from synthgen import plugins
+from synthgen.errors import DataError
+from synthgen.formats import Format, Problem, Reading
+from synthgen.formats.detect import detect, open_dataset
+from synthgen.geometry import areas
+from synthgen.types import Size, Task
+
+NAMES = {
+    "seed": ("seed", "train", "labelled", "labeled"),
+    "pool": ("pool", "unlabelled", "unlabeled"),
+    "test": ("test", "val", "valid", "validation"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One dataset as found: how many images, of which sizes, what is wrong, and how large its objects are (√px)."""
+
+    path: Path
+    format: str
+    classes: tuple[str, ...]
+    images: int
+    labelled: int
+    objects: Counter[int]
+    sizes: Counter[Size]
+    diameters: tuple[float, ...]
+    kinds: frozenset[str]
+    problems: tuple[Problem, ...]
+
+    def line(self, name: str) -> str:
+        """What was found, in one line."""
+        sizes = ", ".join(f"{w} × {h}" for (h, w), _ in self.sizes.most_common(2)) + (
+            " …" if len(self.sizes) > 2 else ""
+        )
+        bad = sum(p.action == "quarantined" for p in self.problems)
+        return (
+            f"{name:<5} {self.path}: {self.format}, {self.images} images ({sizes} px)"
+            + (f", {sum(self.objects.values())} objects of {len(self.classes)} classes" if self.objects else "")
+            + (f"; {bad} cannot be used" if bad else "")
+            + (f"; {len(self.problems) - bad} repairs" if len(self.problems) > bad else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The parts that were found, and the task that the seed's labels allow."""
+
+    parts: dict[str, Part]
+    task: Task
+
+    def lines(self) -> list[str]:
+        """What was found, for people."""
+        out = [part.line(name) for name, part in self.parts.items()]
+        if "test" not in self.parts:
+            out.append(
+                "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
+                f"      synthgen data split {self.parts['seed'].path} SPLIT --parts seed=0.7,test=0.3"
+            )
+        if "pool" not in self.parts:
+            out.append("pool  none: nothing will be labelled; give one with --pool")
+        return out
+
+
+def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
+    """Find seed, pool and test below `data`, and read them (headers and labels, no pixels).
+
+    Raises: DataError when there is no labelled dataset, or its labels are only boxes.
+    """
+    paths: dict[str, Path] = {}
+    if data.is_dir():
+        for part, names in NAMES.items():
+            for name in names:
+                if part not in paths and (data / name).is_dir() and _is_dataset(data / name):
+                    paths[part] = data / name
+    if "seed" not in paths:
+        paths = {"seed": data}
+    for name, given in (("pool", pool), ("test", test)):
+        if given is not None:
+            paths[name] = given
+    seed = _part(paths["seed"], None)
+    parts = {"seed": seed} | {name: _part(path, seed.classes) for name, path in paths.items() if name != "seed"}
+    if not seed.labelled:
+        raise DataError(
+            f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be labelled"
+        )
+    task: Task = "classify" if "class" in seed.kinds else "instances" if "mask" in seed.kinds else "detect"
+    return Seen(parts, task)
+
+
+def _is_dataset(path: Path) -> bool:
+    try:
+        detect(path)
+    except DataError:
+        return False
+    return True
+
+
+def _part(path: Path, classes: Sequence[str] | None) -> Part:
+    name = detect(path)
+    reader = cast(Format, plugins.build("formats", name, {}))
+    known = tuple(classes or reader.classes(path))
+    objects: Counter[int] = Counter()
+    sizes: Counter[Size] = Counter()
+    diameters: list[float] = []
+    kinds: set[str] = set()
+    problems: list[Problem] = []
+    images = labelled = 0
+    for item in open_dataset(path, name, known, Reading(pixels=False)):
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
+        images += 1
+        sizes[(int(item.image.shape[0]), int(item.image.shape[1]))] += 1
+        labels = item.labels
+        if labels is None:
+            continue
+        labelled += 1
+        objects.update(labels.classes.tolist())
+        if labels.image_class is not None:
+            kinds.add("class")
+            objects[labels.image_class] += 1
+        elif len(labels):
+            kinds.add("mask" if labels.masks is not None else "box")
+            if labels.masks is not None and len(diameters) < 5000:
+                diameters += np.sqrt(areas(labels.masks, labels.size)).tolist()
+    return Part(
+        path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems)
+    )
+
+
+def recipe_for(seen: Seen, name: str | None, beside: Path) -> str:
+    """The text of a recipe for what was seen; paths in it are relative to the folder `beside`."""
+    seed = seen.parts["seed"]
+    folder = seed.path.resolve()
+    folder = folder.parent if folder.is_file() or folder.name in NAMES["seed"] else folder
+    title = re.sub(r"[^A-Za-z0-9_-]+", "-", name or folder.name).strip("-") or "dataset"
+    title = title if title[0].isalpha() else f"data-{title}"
+    lines = [
+        f"# Written by synthgen init from {_quoted(str(seed.path))}: {seed.images} labelled images.",
+        "#",
+        "#   synthgen validate FILE     synthgen preview FILE     synthgen plan FILE     synthgen run FILE",
+        "#   synthgen explain train     says what a key means; what is not said here has a default",
+        "schema: synthgen/1",
+        f"name: {title[:60]}",
+        f"task: {seen.task}",
+        "seed: 7",
+        f"classes: [{', '.join(_quoted(c) for c in seed.classes)}]",
+        "data:",
+    ]
+    for part, found in seen.parts.items():
+        where = Path(os.path.relpath(found.path.resolve(), beside.resolve())).as_posix()
+        lines.append(f"  {part}: {{path: {_quoted(where)}, format: {found.format}}}")
+    bad = [
+        sum(p.action == "quarantined" for p in found.problems) / max(found.images, 1) for found in seen.parts.values()
+    ]
+    if max(bad) > 0.02:
+        lines.append(
+            f"  max_bad_fraction: {np.ceil(max(bad) * 20) / 20:.2f}     # some files cannot be used: synthgen data check"
+        )
+    lines += _making(seen)
+    return "\n".join(lines) + "\n"
+
+
+def _making(seen: Seen) -> list[str]:
+    """What to make and train, by task and by the size of the objects."""
+    seed = seen.parts["seed"]
+    if seen.task == "classify":
+        side = int(np.clip(2 ** np.ceil(np.log2(max(max(s) for s in seed.sizes) * 1.5)), 64, 128))
+        return [
+            "mix: {real: 1.0}",
+            f"train: {{use: labeler, crop: {side}, batch: 32, steps: 400, calibration_folds: 5}}",
+            "label: {accept: 0.8, ignore: 0.0}",
+            "export: [imagefolder]",
+        ]
+    complete = Counter(seed.objects)
+    few = [seed.classes[c] for c in range(len(seed.classes)) if complete[c] < 6]
+    crop = 96 if not seed.diameters else int(np.clip(32 * round(float(np.median(seed.diameters)) * 5 / 32), 96, 256))
+    first = (
+        "  - {name: warp, use: compose, layout: warp, count: 200}        # the seed's arrangements, bent"
+        if few
+        else "  - {name: shape, use: compose, layout: shape, count: 200}      # outlines that nobody drew"
+    )
+    return [
+        "generate:",
+        first,
+        "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}   # real images with objects added",
+        "mix: {real: 0.5}",
+        f"train: {{use: labeler, crop: {crop}, steps: 400, calibration_folds: {2 if seed.labelled < 20 else 3}}}",
+        "label: {accept: 0.5, ignore: 0.15}",
+        "export: [coco, yolo]",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar: plain where that is safe, else in double quotes."""
+    if re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+    ):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

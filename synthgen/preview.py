@@ -1,0 +1,149 @@
+"""A look at what a recipe would make, before it is run: the samples of the run itself, on one sheet."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from synthgen.overlay import Stretch, class_colour, draw, fit_to, stretch_for
+from synthgen.recipe.load import Loaded
+from synthgen.recipe.schema import Generate
+from synthgen.stages import Job, generate, ingest
+from synthgen.types import Image, Sample
+from synthgen.work import Events, Say, Work
+
+CELL = 224                                       # px of a picture's longer side
+GAP, LINE = 12, 19
+GROUND, INK, DIM = (24, 27, 33), (232, 236, 239), (150, 160, 172)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a preview made of one generator: its samples, and how long the fit and a sample took."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    fit_seconds: float
+    sample_seconds: float
+
+
+def preview(loaded: Loaded, n: int, say: Say = lambda what, done, total: None) -> list[Made]:
+    """About n samples over all enabled generators, from the first that a run would make; the run's folder is not touched.
+
+    The seed is ingested into a folder that is removed at the end, so that samples are named, judged and seeded
+    as in a run. Without generators: seed images, under the name "seed".
+    Raises: what ingest raises for data that cannot be used; DataError when a generator cannot be fitted.
+    """
+    data = loaded.recipe.data.model_copy(update={"pool": None, "pool_truth": None, "test": None})
+    recipe = loaded.recipe.model_copy(update={"data": data})
+    with TemporaryDirectory(prefix="synthgen-preview-") as scratch:
+        folder = Path(scratch)
+        job = Job(recipe, loaded.path.parent, Work(folder), Events(folder / "events.jsonl"), say=say)
+        seed = next(u for u in ingest.units(job) if u.name == "0-ingest/seed")
+        job.work.once(seed.name, seed.needs, seed.make)
+        sections = [g for g in recipe.generate if g.enabled and g.count]
+        if not sections:
+            return [Made("seed", tuple(ingest.part(job, "seed")[:n]), 0.0, 0.0)]
+        shares = [n // len(sections) + (k < n % len(sections)) for k in range(len(sections))]
+        return [_made(job, section, min(share, section.count)) for section, share in zip(sections, shares, strict=True) if share]
+
+
+def _made(job: Job, section: Generate, count: int) -> Made:
+    began = time.perf_counter()
+    folder = job.work.folder / "fit" / section.name
+    folder.mkdir(parents=True)
+    generator = generate.fitted(job, section, folder)
+    fitted = time.perf_counter()
+    # Renderings of one layout are neighbours; where there is room each layout is shown once, in turn of its renderings.
+    step: int = getattr(generator, "variants", 1)
+    picks = [i * step + i % step for i in range(count)] if count * step <= section.count else list(range(count))
+    samples: list[Sample] = []
+    for k in picks:
+        samples += generate.samples(generator, job.recipe.seed, section.name, k, k + 1)
+        job.say(f"preview {section.name}", len(samples), count)
+    return Made(section.name, tuple(samples), fitted - began, (time.perf_counter() - fitted) / max(len(samples), 1))
+
+
+def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = False) -> Image:
+    """The samples, image beside overlay, each with its generator's name; above them the classes and how often each is there."""
+    samples = [(m.name, s) for m in made for s in m.samples]
+    stretch = stretch_for(s.image for _, s in samples)
+    cells = [_cell(name, s, classes, stretch, boxes) for name, s in samples]
+    width, height = max((c.width for c in cells), default=CELL), max((c.height for c in cells), default=CELL)
+    columns = max(1, min(len(cells), round(1850 / (width + GAP))))
+    rows = -(-len(cells) // columns)
+    legend = _legend([s for _, s in samples], classes, stretch, columns * (width + GAP) - GAP)
+    page = PIL.Image.new("RGB", (columns * (width + GAP) + GAP, legend.height + rows * (height + GAP) + 2 * GAP), GROUND)
+    page.paste(legend, (GAP, GAP))
+    for k, cell in enumerate(cells):
+        page.paste(cell, (GAP + k % columns * (width + GAP), legend.height + 2 * GAP + k // columns * (height + GAP)))
+    return np.array(page)
+
+
+def _cell(name: str, sample: Sample, classes: Sequence[str], stretch: Stretch, boxes: bool) -> PIL.Image.Image:
+    base, factor = fit_to(stretch(sample.image), CELL)
+    labels = sample.labels
+    pictures = [base] if labels is None or labels.image_class is not None else [base, draw(base, labels, factor, boxes=boxes)]
+    h, w = base.shape[:2]
+    cell = PIL.Image.new("RGB", (max(len(pictures) * w + (len(pictures) - 1) * 2, 120), h + 2 * LINE + 2), GROUND)
+    for k, picture in enumerate(pictures):
+        cell.paste(PIL.Image.fromarray(picture), (k * (w + 2), 0))
+    facts = [f"{v}" for v in sample.meta.values() if isinstance(v, str)]
+    if labels is not None:
+        many = len(labels)
+        facts.insert(0, classes[labels.image_class] if labels.image_class is not None else f"{many} object{'' if many == 1 else 's'}")
+    pen = PIL.ImageDraw.Draw(cell)
+    _write(pen, (0, h + 3), f"{name}   {sample.id}", INK, cell.width)
+    _write(pen, (0, h + 2 + LINE), ", ".join(facts), DIM, cell.width)
+    return cell
+
+
+def _legend(samples: Sequence[Sample], classes: Sequence[str], stretch: Stretch, width: int) -> PIL.Image.Image:
+    counts: Counter[int] = Counter()
+    for sample in samples:
+        if sample.labels is not None:
+            counts.update(sample.labels.classes.tolist())
+            counts.update([] if sample.labels.image_class is None else [sample.labels.image_class])
+    font = _font()
+    rows, x = [[]], 0                            # type: ignore[var-annotated]
+    for k, name in enumerate(classes):
+        text = f"{name}  {counts[k]}"
+        need = 18 + int(font.getlength(text)) + 20
+        if x and x + need > width:
+            rows.append([])
+            x = 0
+        rows[-1].append((x, k, text))
+        x += need
+    shown = rows[:6]
+    note = ("contrast stretched for display, alike in all pictures" if stretch.changes else "") + \
+        ("; more classes than fit here" if len(rows) > len(shown) else "")
+    strip = PIL.Image.new("RGB", (width, (len(shown) + bool(note)) * (LINE + 3)), GROUND)
+    pen = PIL.ImageDraw.Draw(strip)
+    for y, row in enumerate(shown):
+        for x, k, text in row:
+            pen.rounded_rectangle((x, y * (LINE + 3) + 2, x + 12, y * (LINE + 3) + 14), 3, fill=class_colour(k))
+            _write(pen, (x + 18, y * (LINE + 3)), text, INK, width)
+    if note:
+        _write(pen, (0, len(shown) * (LINE + 3)), note.removeprefix("; "), DIM, width)
+    return strip
+
+
+def _font() -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
+    return PIL.ImageFont.load_default(15)
+
+
+def _write(pen: PIL.ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
+    """One line, cut off with an ellipsis where it is too long."""
+    font = _font()
+    while len(text) > 1 and font.getlength(text) > width - at[0]:
+        text = text[:-2] + "…"
+    pen.text(at, text, colour, font)

@@ -1,0 +1,75 @@
+"""The page: the template, filled. Everything from the user's data is escaped by Jinja; only our own SVG and CSS are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from synthgen.overlay import REVIEW, WRONG
+from synthgen.report import charts, words
+from synthgen.report.classes import class_album
+from synthgen.report.pictures import HITS, album, legend
+from synthgen.report.source import OnDisk
+from synthgen.types import Json
+
+HERE = Path(__file__).parent
+LEGEND = 24                                      # classes that are named under the pictures
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    made.filters |= {"number": words.number, "span": words.span, "sentence": words.sentence,
+                     "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2)}
+    made.globals |= {"counted": words.counted, "ruler": charts.ruler}
+    return made
+
+
+def html(run: OnDisk, facts: Json, longest: int) -> str:
+    """The whole page as text; pictures are at most `longest` px."""
+    classify = run.recipe.task == "classify"
+    arms = arm_names(facts)
+    scores = facts["scores"]
+    distributions, sides = charts.distribution_charts(run)
+    chart = {"scores": charts.score_charts(scores["test"], arms, "s") if scores["test"] else [],
+             "pool": charts.score_charts({"pool": scores["pool"]}, {"pool": "pool"}, "p") if scores["pool"] else [],
+             "distributions": distributions, "sides": sides,
+             "curve": Markup(charts.curve_chart(facts["curves"])) if facts["curves"] else "",                        # noqa: S704
+             "trainings": charts.trainings(facts["curves"])}
+    word, _, said = facts["headline"].partition(": ")
+    style = Markup((HERE / "style.css").read_text("utf-8"))                                                          # noqa: S704
+    text = _environment().get_template("page.html").render(
+        f=facts, word=word, said=words.sentence(said), style=style, album=class_album(run) if classify else album(run, longest),
+        classify=classify, legend=legend(facts["classes"])[:LEGEND], more_classes=max(0, len(facts["classes"]) - LEGEND),
+        chart=chart, gate=gate(facts["measurements"]), metrics=words.METRICS, arms=arms, tone=tone(facts),
+        colours={name: "#%02x%02x%02x" % c for name, c in (("hit", HITS), ("wrong", WRONG), ("review", REVIEW))})
+    return text + "\n"
+
+
+def arm_names(facts: Mapping[str, Json]) -> dict[str, str]:
+    """What to call the labelers that were scored: without synthetic data, `mixed` was trained on the seed alone."""
+    return {"mixed": "seed + synthetic" if facts["synthetic"]["kept"] else "seed alone", "real": "seed alone"}
+
+
+def tone(facts: Mapping[str, Json]) -> str:
+    """The colour of the page's head; a verdict about synthetic data that was not shown to help is never green."""
+    utility = words.main_utility(facts["measurements"])
+    if facts["verdict"] is None:
+        return "skipped"
+    if facts["verdict"] == "pass" and (utility is None or not utility["why"].startswith(("HELPS", "NON-INFERIOR"))):
+        return "warn"
+    return str(facts["verdict"])
+
+
+def gate(measurements: Sequence[Mapping[str, Json]]) -> list[Json]:
+    """The gate's rows by check; `folded` where all of many passed, since nobody needs them one by one."""
+    groups: dict[str, list[Mapping[str, Json]]] = {}
+    for m in measurements:
+        groups.setdefault(m["check"], []).append(m)
+    return [{"check": check, "rows": rows, "folded": len(rows) > 3 and all(m["verdict"] == "pass" for m in rows)}
+            for check, rows in groups.items()]

@@ -1,0 +1,79 @@
+"""Every installed plug-in keeps its promises; one that is added is covered by being installed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synthgen import plugins
+from synthgen.metrics.accuracy import score_image
+from synthgen.metrics.features import handcrafted, spectrum
+from synthgen.testing import check_check, check_format, check_generator, check_trainer, tiny_context, tiny_real
+from synthgen.types import Evidence, Mixture, Origin
+
+# Options that make a plug-in quick enough for every test run; one that is not listed runs with its defaults.
+QUICK: dict[tuple[str, str], dict[str, Any]] = {
+    ("trainers", "labeler"): {"weights": "random", "steps": 2, "batch": 2, "crop": 32, "width": 8},
+    ("checks", "realism"): {"permutations": 19},
+    ("checks", "drift"): {"permutations": 19},
+    ("checks", "utility"): {"resamples": 200},
+}
+
+
+def built(group: plugins.Group, name: str) -> Any:
+    """The plug-in with its quick options, as far as it takes them."""
+    known = plugins.option_names(plugins.find(group, name))
+    return plugins.build(group, name, {k: v for k, v in QUICK.get((group, name), {}).items() if k in known})
+
+
+def names(group: plugins.Group) -> list[str]:
+    return [p.name for p in plugins.installed(group)]
+
+
+@pytest.mark.parametrize("name", names("generators"))
+def test_every_generator_keeps_its_promises(name: str) -> None:
+    check_generator(built("generators", name), tiny_real(3))
+
+
+@pytest.mark.parametrize("name", names("trainers"))
+def test_every_trainer_keeps_its_promises(name: str, tmp_path: Path) -> None:
+    real = tiny_real(2)
+    mixture = Mixture(real, np.ones(2, bool), np.full(2, 0.5))
+    check_trainer(built("trainers", name), mixture, tiny_context(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    seed, pool = tiny_real(6, seed=1), [replace(s, labels=None) for s in tiny_real(6, seed=2)]
+    test = tiny_real(5, seed=3)
+    synthetic = [
+        replace(s, id=f"synthetic-{k}", origin=Origin("synthetic", "test", seed=k, parents=("a",)))
+        for k, s in enumerate(tiny_real(6, seed=4))
+    ]
+    parts = {"synthetic": synthetic, "seed": seed, "pool": pool}
+    features = {}
+    for part, samples in parts.items():
+        images = [s.image for s in samples]
+        flat = np.stack([i[::8, ::8].ravel() for i in images]).astype(np.float32)
+        features[part] = {
+            "spectrum": spectrum(images).astype(np.float32),
+            "encoder": flat,
+            "handcrafted": handcrafted(images).astype(np.float32),
+        }
+    records = [score_image(s.labels, s.labels) for s in test if s.labels]
+    scores = {arm: {"per_image": records} for arm in ("mixed", "real")}
+    return Evidence(synthetic, seed, pool, test, ("class 0", "class 1"), "instances", features, scores)
+
+
+@pytest.mark.parametrize("name", names("checks"))
+def test_every_check_keeps_its_promises(name: str, evidence: Evidence) -> None:
+    check_check(built("checks", name), evidence)
+
+
+@pytest.mark.parametrize("name", names("formats"))
+def test_every_format_keeps_its_promises(name: str, tmp_path: Path) -> None:
+    check_format(built("formats", name), tmp_path)
