@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from synthgen.types import Boxes, Labels, Mask, Rle, Size
+from synthgen.types import Boxes, Labels, Mask, Reviewed, Rle, Size
 
 
 def encode(masks: NDArray[np.bool_]) -> tuple[Rle, ...]:
@@ -107,7 +107,7 @@ def box_ious(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     return ious
 
 
-def labels_from_ids(ids: NDArray[np.integer], classes: dict[int, int], *, reviewed: str = "none") -> Labels:
+def labels_from_ids(ids: NDArray[np.integer], classes: dict[int, int], *, reviewed: Reviewed = "none") -> Labels:
     """Labels from an (H, W) map of instance ids; `classes` gives the class of each id, 0 is background.
 
     Instances that reach the border are marked truncated. Ids without a class are left out.
@@ -117,13 +117,13 @@ def labels_from_ids(ids: NDArray[np.integer], classes: dict[int, int], *, review
     return labels_from_masks(masks, [classes[i] for i in present], reviewed=reviewed)
 
 
-def labels_from_masks(masks: NDArray[np.bool_], classes: Sequence[int], *, reviewed: str = "none") -> Labels:
+def labels_from_masks(masks: NDArray[np.bool_], classes: Sequence[int], *, reviewed: Reviewed = "none") -> Labels:
     """Labels from (N, H, W) masks and N classes: boxes are the masks' own, border objects are truncated."""
     size = (int(masks.shape[1]), int(masks.shape[2]))
     rles = encode(masks)
     boxes = rle_boxes(rles, size)
     return Labels(size=size, classes=np.asarray(classes, np.int64), boxes=boxes, masks=rles,
-                  truncated=touches_border(boxes, size), reviewed=reviewed,          # type: ignore[arg-type]
+                  truncated=touches_border(boxes, size), reviewed=reviewed,
                   empty="confirmed" if reviewed == "human" and not rles else "unknown")
 
 

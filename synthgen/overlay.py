@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -29,6 +30,11 @@ FAINT: Colour = (170, 176, 186)
 def class_colour(k: int) -> Colour:
     """The colour of a class."""
     return CLASSES[k % len(CLASSES)]
+
+
+def css(colour: Colour) -> str:
+    """The colour as style sheets write it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def stretch_for(images: Iterable[Image]) -> Stretch:
         return Stretch()
     below = np.cumsum(counts) / counts.sum()
     low, median, high = (float(np.searchsorted(below, q)) for q in (0.005, 0.5, 0.997))
-    if high - low > 200 and median > 50 or high <= low:
+    if (high - low > 200 and median > 50) or high <= low:
         return Stretch()
     middle = (median - low) / (high - low)
     gamma = 1.0 if middle >= 0.2 or middle <= 0 else max(0.6, float(np.log(0.2) / np.log(middle)))
@@ -76,7 +82,7 @@ def fit_to(image: Image, longest: int) -> tuple[Image, float]:
     h, w = image.shape[:2]
     factor = longest / max(h, w)
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    if max(h, w) <= 64 and factor > 1:
+    if max(h, w) <= 64 and factor >= 2:
         # So few pixels that each of them counts, and is shown as one.
         factor, how = float(int(factor)), cv2.INTER_NEAREST
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
@@ -109,7 +115,7 @@ def rectangles(boxes: Boxes, factor: float) -> list[list[NDArray[np.int32]]]:
     for x0, y0, x1, y1 in np.round(boxes * factor).astype(int).tolist():
         corners = [(x0, y0), (x1 - 1, y0), (x1 - 1, y1 - 1), (x0, y1 - 1), (x0, y0)]
         sides = [np.linspace(a, b, max(abs(b[0] - a[0]), abs(b[1] - a[1]), 1), endpoint=False)
-                 for a, b in zip(corners[:-1], corners[1:], strict=True)]
+                 for a, b in pairwise(corners)]
         out.append([np.concatenate(sides).round().astype(np.int32)])
     return out
 
@@ -161,7 +167,9 @@ def draw(picture: Image, labels: Labels, factor: float, *, boxes: bool = False) 
         if state == "accepted":
             trace(out, shapes[k], class_colour(int(labels.classes[k])))
         else:
-            trace(out, shapes[k], REVIEW if state == "to_review" else FAINT, "dashed" if state == "to_review" else "faint")
+            trace(
+                out, shapes[k], REVIEW if state == "to_review" else FAINT, "dashed" if state == "to_review" else "faint"
+            )
     return out
 
 

@@ -36,8 +36,8 @@ class Made:
     sample_seconds: float
 
 
-def preview(loaded: Loaded, n: int, say: Say = lambda what, done, total: None) -> list[Made]:
-    """About n samples over all enabled generators, from the first that a run would make; the run's folder is not touched.
+def preview(loaded: Loaded, n: int, say: Say) -> list[Made]:
+    """About n samples over all enabled generators, from the first that a run makes; its folder is not touched.
 
     The seed is ingested into a folder that is removed at the end, so that samples are named, judged and seeded
     as in a run. Without generators: seed images, under the name "seed".
@@ -54,7 +54,11 @@ def preview(loaded: Loaded, n: int, say: Say = lambda what, done, total: None) -
         if not sections:
             return [Made("seed", tuple(ingest.part(job, "seed")[:n]), 0.0, 0.0)]
         shares = [n // len(sections) + (k < n % len(sections)) for k in range(len(sections))]
-        return [_made(job, section, min(share, section.count)) for section, share in zip(sections, shares, strict=True) if share]
+        return [
+            _made(job, section, min(share, section.count))
+            for section, share in zip(sections, shares, strict=True)
+            if share
+        ]
 
 
 def _made(job: Job, section: Generate, count: int) -> Made:
@@ -74,7 +78,7 @@ def _made(job: Job, section: Generate, count: int) -> Made:
 
 
 def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = False) -> Image:
-    """The samples, image beside overlay, each with its generator's name; above them the classes and how often each is there."""
+    """The samples, image beside overlay, each with its generator's name; above them the classes and their counts."""
     samples = [(m.name, s) for m in made for s in m.samples]
     stretch = stretch_for(s.image for _, s in samples)
     cells = [_cell(name, s, classes, stretch, boxes) for name, s in samples]
@@ -82,7 +86,9 @@ def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = Fa
     columns = max(1, min(len(cells), round(1850 / (width + GAP))))
     rows = -(-len(cells) // columns)
     legend = _legend([s for _, s in samples], classes, stretch, columns * (width + GAP) - GAP)
-    page = PIL.Image.new("RGB", (columns * (width + GAP) + GAP, legend.height + rows * (height + GAP) + 2 * GAP), GROUND)
+    page = PIL.Image.new(
+        "RGB", (columns * (width + GAP) + GAP, legend.height + rows * (height + GAP) + 2 * GAP), GROUND
+    )
     page.paste(legend, (GAP, GAP))
     for k, cell in enumerate(cells):
         page.paste(cell, (GAP + k % columns * (width + GAP), legend.height + 2 * GAP + k // columns * (height + GAP)))
@@ -92,7 +98,9 @@ def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = Fa
 def _cell(name: str, sample: Sample, classes: Sequence[str], stretch: Stretch, boxes: bool) -> PIL.Image.Image:
     base, factor = fit_to(stretch(sample.image), CELL)
     labels = sample.labels
-    pictures = [base] if labels is None or labels.image_class is not None else [base, draw(base, labels, factor, boxes=boxes)]
+    pictures = (
+        [base] if labels is None or labels.image_class is not None else [base, draw(base, labels, factor, boxes=boxes)]
+    )
     h, w = base.shape[:2]
     cell = PIL.Image.new("RGB", (max(len(pictures) * w + (len(pictures) - 1) * 2, 120), h + 2 * LINE + 2), GROUND)
     for k, picture in enumerate(pictures):
@@ -100,7 +108,12 @@ def _cell(name: str, sample: Sample, classes: Sequence[str], stretch: Stretch, b
     facts = [f"{v}" for v in sample.meta.values() if isinstance(v, str)]
     if labels is not None:
         many = len(labels)
-        facts.insert(0, classes[labels.image_class] if labels.image_class is not None else f"{many} object{'' if many == 1 else 's'}")
+        facts.insert(
+            0,
+            classes[labels.image_class]
+            if labels.image_class is not None
+            else f"{many} object{'' if many == 1 else 's'}",
+        )
     pen = PIL.ImageDraw.Draw(cell)
     _write(pen, (0, h + 3), f"{name}   {sample.id}", INK, cell.width)
     _write(pen, (0, h + 2 + LINE), ", ".join(facts), DIM, cell.width)
@@ -141,7 +154,9 @@ def _font() -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
     return PIL.ImageFont.load_default(15)
 
 
-def _write(pen: PIL.ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
+def _write(
+    pen: PIL.ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: tuple[int, int, int], width: int
+) -> None:
     """One line, cut off with an ellipsis where it is too long."""
     font = _font()
     while len(text) > 1 and font.getlength(text) > width - at[0]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from synthgen import __version__
+from synthgen.device import device_of
 from synthgen.errors import EnvironmentProblem
 from synthgen.recipe.load import Loaded
 from synthgen.stages import Job, Unit, evaluate, export, filter, generate, ingest, label, mix, train  # noqa: A004
@@ -140,22 +141,6 @@ class _FileSay:
         part = self.folder / f".{what.replace(' ', '_')}"
         part.write_text(f"{done} {total}")
         os.replace(part, self.folder / what.replace(" ", "_"))
-
-
-def device_of(wanted: str) -> str:
-    """The device to train on. Raises: EnvironmentProblem when the one named is not there."""
-    import torch
-
-    have = (
-        ["cpu"]
-        + (["cuda"] if torch.cuda.is_available() else [])
-        + (["mps"] if torch.backends.mps.is_available() else [])
-    )
-    if wanted == "auto":
-        return have[-1]
-    if wanted not in have:
-        raise EnvironmentProblem(f"run.device: {wanted} is not on this machine; there is {', '.join(have)}")
-    return wanted
 
 
 def _keep_recipe(loaded: Loaded, job: Job) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -165,7 +165,7 @@ def fingerprint(path: Path, cache: Path) -> str:
             raise EnvironmentProblem(f"{file}: cannot be read ({error.strerror})") from None
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
         total.update(f"{name}\0{entry[2]}\n".encode())
-    if fresh != known:
+    if fresh != known and cache.parent.is_dir():
         write_json(cache, fresh)
     return total.hexdigest()
 
@@ -193,7 +193,7 @@ def in_parallel(
 ) -> None:
     """Run jobs, each in a process of its own when there is more than one worker and more than one job.
 
-    Ctrl-C lets the jobs that are running finish and starts no other.
+    Ctrl-C ends the jobs that are running; what they had committed stays.
     Raises: what a job raises, the first one; Interrupted.
     """
     total = len(jobs)
@@ -218,7 +218,10 @@ def in_parallel(
                         future.result()
                     say(what, total - len(waiting), total)
             except KeyboardInterrupt:
-                pool.shutdown(wait=True, cancel_futures=True)
+                # Drop what is under way: shards are whole or absent, trainings go on at their last checkpoint.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in active_children():
+                    child.terminate()
                 raise Interrupted("stopped by Ctrl-C") from None
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -241,8 +244,12 @@ class Events:
         """Append one line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": round(time.time(), 3), "what": what, **facts}, ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self.path.open("ab+") as file:
+            # A kill may have cut the last line off; the next must not be joined to it.
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - 1, 0))
+            broken = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * broken + line.encode() + b"\n")
 
     def read(self) -> list[Mapping[str, Json]]:
         """All lines so far; a line that a kill cut off is left out."""

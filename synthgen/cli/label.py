@@ -59,11 +59,11 @@ def command(
 
     from synthgen import plugins
     from synthgen.cli.progress import Watch
+    from synthgen.device import device_of
     from synthgen.errors import DataError
     from synthgen.formats import Format, Problem, Reading
     from synthgen.formats.detect import open_dataset
     from synthgen.recipe.schema import Label
-    from synthgen.run import device_of
     from synthgen.stages.label import sorted_out
     from synthgen.store import new_folder, read_json
     from synthgen.types import Origin, Sample, Trainer

@@ -36,7 +36,9 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
     try:
         write_atomic(output, png_bytes(contact_sheet(made, loaded.recipe.classes, boxes), level=6))
     except OSError as error:
-        raise EnvironmentProblem(f"{output} cannot be written ({error.strerror or error}); choose another with -o") from None
+        raise EnvironmentProblem(
+            f"{output} cannot be written ({error.strerror or error}); choose another with -o"
+        ) from None
     if as_json:
         print_json({"sheet": str(output), "generators": [
             {"name": m.name, "samples": [s.id for s in m.samples], "fit_seconds": round(m.fit_seconds, 3),
@@ -46,5 +48,8 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
         if m.name == "seed" and not m.fit_seconds:
             say("this recipe has no generators; the sheet shows the seed")
         else:
-            say(f"{m.name:<16}{len(m.samples):>4} samples, {1000 * m.sample_seconds:.0f} ms each, after {m.fit_seconds:.1f} s to fit")
+            say(
+                f"{m.name:<16}{len(m.samples):>4} samples, {1000 * m.sample_seconds:.0f} ms each, "
+                f"after {m.fit_seconds:.1f} s to fit"
+            )
     click.echo(str(output))

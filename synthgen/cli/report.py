@@ -29,4 +29,6 @@ def command(run: str, overrides: tuple[str, ...], form: str) -> None:
     try:
         click.echo(str(write_report(job)))
     except OSError as error:
-        raise EnvironmentProblem(f"the report cannot be written ({error}); free some space, or check who may write there") from None
+        raise EnvironmentProblem(
+            f"the report cannot be written ({error}); free some space, or check who may write there"
+        ) from None

@@ -54,8 +54,15 @@ def status_of(folder: Path) -> dict[str, Json]:
     from synthgen.report.source import OnDisk, load_run
 
     if not (folder / "recipe.resolved.json").exists():
-        return {"folder": str(folder), "begun": False, "units": [], "progress": [], "process": _process(folder), "last_event": None,
-                "verdict": None}
+        return {
+            "folder": str(folder),
+            "begun": False,
+            "units": [],
+            "progress": [],
+            "process": _process(folder),
+            "last_event": None,
+            "verdict": None,
+        }
     try:
         run = OnDisk(load_run(folder))
     except RecipeError:                          # being written this very moment, or of another version
@@ -63,8 +70,15 @@ def status_of(folder: Path) -> dict[str, Json]:
         run = OnDisk(load_run(folder))
     units = [{"unit": name, "state": run.state(name), **_shards(folder, name, run)} for name in run.units]
     verdict = run.of("6-evaluate", "verdict.json")
-    return {"folder": str(folder), "begun": True, "units": units, "progress": _progress(folder), "process": _process(folder),
-            "last_event": _last(run), "verdict": verdict and verdict["verdict"]}
+    return {
+        "folder": str(folder),
+        "begun": True,
+        "units": units,
+        "progress": _progress(folder),
+        "process": _process(folder),
+        "last_event": _last(run),
+        "verdict": verdict and verdict["verdict"],
+    }
 
 
 def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:
@@ -83,7 +97,11 @@ def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:
         pool = sum(read_json(p)["count"] for p in sorted((folder / "0-ingest" / "pool").glob("[0-9]*.json")))
         wanted = -(-pool // size)
     about = "" if not done and wanted is None else f"{done} shards" if wanted is None else f"{done} of {wanted} shards"
-    return {"shards": done, "shards_wanted": wanted, "about": about.replace("1 shards", "1 shard") if about == "1 shards" else about}
+    return {
+        "shards": done,
+        "shards_wanted": wanted,
+        "about": about.replace("1 shards", "1 shard") if about == "1 shards" else about,
+    }
 
 
 def _progress(folder: Path) -> list[Json]:
@@ -127,7 +145,11 @@ def _last(run: Any) -> Json:
     event = dict(events[-1])
     ago = max(0.0, time.time() - event["time"])
     facts = ", ".join(f"{v}" for k, v in event.items() if k not in ("time", "what") and v is not None)
-    return {**event, "seconds_ago": round(ago), "text": f"{event['what']}{' ' + facts if facts else ''}, {_span(ago)} ago"}
+    return {
+        **event,
+        "seconds_ago": round(ago),
+        "text": f"{event['what']}{' ' + facts if facts else ''}, {_span(ago)} ago",
+    }
 
 
 def _span(seconds: float) -> str:

@@ -20,7 +20,7 @@ SIDES = (288, 208, 144, 96)                      # px of the pictures: smaller o
 
 
 def write_report(job: Job) -> Path:
-    """Write `report/index.html`, `report.json` and `summary.md` of a run from what stands on disk; gives the page's path.
+    """Write `index.html`, `report.json` and `summary.md` into a run's `report/`; gives the page's path.
 
     An unfinished run gives a page too, of what is there.
     """

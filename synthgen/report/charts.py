@@ -20,20 +20,36 @@ from synthgen.types import Json
 # Colours that matplotlib writes, and the page's own that they become.
 INK, REAL, MADE, POOL, FAINT = "#010101", "#010102", "#010103", "#010104", "#010105"
 _PAGE = {INK: "var(--ink-2)", REAL: "var(--real)", MADE: "var(--made)", POOL: "var(--pool)", FAINT: "var(--rule)"}
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "synthgen", "text.parse_math": False, "font.family": "sans-serif",
-          "font.sans-serif": ["DejaVu Sans"], "font.size": 9, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK,
-          "xtick.color": INK, "ytick.color": INK, "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.spines.top": False,
-          "axes.spines.right": False, "axes.linewidth": 0.8, "axes.titlesize": 9, "axes.titlelocation": "left",
-          "axes.formatter.useoffset": False}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "synthgen",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.formatter.useoffset": False,
+}
 SCANNED = 2000                                   # samples of a part that distributions are made from
 
 
 def _svg(draw: Any, width: float, height: float, name: str, alt: str) -> str:
-    """The SVG of `draw(axes)`; the same bytes each time, without ids or addresses that could meet others in the page."""
-    import matplotlib
+    """The SVG of `draw(axes)`; the same bytes each time, its ids told apart from those of other charts by `name`."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         out = io.StringIO()
@@ -71,8 +87,18 @@ def score_charts(test: Mapping[str, Json], arms: Mapping[str, str], prefix: str)
     out = []
     for m, (title, note) in METRICS.items():
         if any(m in row for row in test.values()):
-            alt = f"{title}: " + "; ".join(f"{arms[a]} {number(row[m]['value'])}" for a, row in test.items() if m in row)
-            out.append(Chart(title, note, _svg(lambda axes, m=m: _dots(axes, m, test, arms), 3.5, 0.42 + 0.36 * len(test), f"{prefix}-{m}", alt)))
+            alt = f"{title}: " + "; ".join(
+                f"{arms[a]} {number(row[m]['value'])}" for a, row in test.items() if m in row
+            )
+            out.append(
+                Chart(
+                    title,
+                    note,
+                    _svg(
+                        lambda axes, m=m: _dots(axes, m, test, arms), 3.5, 0.42 + 0.36 * len(test), f"{prefix}-{m}", alt
+                    ),
+                )
+            )
     return out
 
 
@@ -86,7 +112,15 @@ def _dots(axes: Any, metric: str, test: Mapping[str, Json], arms: Mapping[str, s
             axes.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="round", alpha=0.55)
             top = max(top, high)
         axes.plot([row["value"]], [y], "o", color=colour, ms=6.5)
-        axes.annotate(number(row["value"]), (row["value"], y), (0, 6), textcoords="offset points", ha="center", size=8.5, weight="bold")
+        axes.annotate(
+            number(row["value"]),
+            (row["value"], y),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            size=8.5,
+            weight="bold",
+        )
         top = max(top, row["value"])
     axes.set_yticks(range(len(rows)), [arms[arm] for arm, _ in rows])
     axes.tick_params(axis="y", length=0)
@@ -115,7 +149,7 @@ def curve_chart(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
 
 def trainings(curves: Mapping[str, Json]) -> list[tuple[str, str]]:
     """(name, colour of the page) of the trainings in the chart of losses."""
-    known = [("seed + synthetic" if "seed-only" in curves else "mixed", "made")] if "mixed" in curves else []
+    known = [("seed + synthetic" if "seed-only" in curves else "the labeler", "made")] if "mixed" in curves else []
     known += [("seed alone", "real")] if "seed-only" in curves else []
     return known + ([("folds", "rule")] if any(name.startswith("fold") for name in curves) else [])
 
@@ -124,8 +158,11 @@ def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]
     """Real beside synthetic: object size, objects per image, aspect; the classes where there are several. And which
     sides there are, with the page's colour of each."""
     kept, recipe = run.kept(), run.recipe
-    sides: dict[str, Sequence[Stored | Subset]] = {"seed": [run.stored("0-ingest/seed")], "synthetic": list(kept.values()),
-                                                   "pool, as labelled": [run.stored("5-label", "shards")]}
+    sides: dict[str, Sequence[Stored | Subset]] = {
+        "seed": [run.stored("0-ingest/seed")],
+        "synthetic": list(kept.values()),
+        "pool, as labelled": [run.stored("5-label", "shards")],
+    }
     n = len(recipe.classes)
     measured = {side: [attributes(labels, n) for part in parts for k in evenly(len(part), SCANNED)
                        if (labels := part.labels(k)) is not None] for side, parts in sides.items()}
@@ -137,24 +174,72 @@ def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]
     if recipe.task == "classify":
         votes = {side: np.bincount([r.image_class for r in rows if r.image_class is not None], minlength=n)[:n]
                  for side, rows in measured.items()}
-        return [Chart("Classes", "share of images", _svg(lambda axes: _bars(axes, votes, recipe.classes), 5.4, 0.5 + 0.3 * min(n, 30),
-                                                         "d-class", "share of images of each class, by side"))], looks
+        return [
+            Chart(
+                "Classes",
+                "share of images",
+                _svg(
+                    lambda axes: _bars(axes, votes, recipe.classes),
+                    3.5,
+                    0.5 + 0.3 * min(n, 30),
+                    "d-class",
+                    "share of images of each class, by side",
+                ),
+            )
+        ], looks
     for key, title, note, values in (
-            ("size", "Object size", "√area, px", {s: np.concatenate([r.size for r in rows]) for s, rows in measured.items()}),
-            ("count", "Objects", "per image", {s: np.array([float(len(r.size)) for r in rows]) for s, rows in measured.items()}),
-            ("aspect", "Aspect", "width / height", {s: np.concatenate([r.aspect for r in rows]) for s, rows in measured.items()})):
+        (
+            "size",
+            "Object size",
+            "√area, px",
+            {s: np.concatenate([r.size for r in rows]) for s, rows in measured.items()},
+        ),
+        (
+            "count",
+            "Objects",
+            "per image",
+            {s: np.array([float(len(r.size)) for r in rows]) for s, rows in measured.items()},
+        ),
+        (
+            "aspect",
+            "Aspect",
+            "width / height",
+            {s: np.concatenate([r.aspect for r in rows]) for s, rows in measured.items()},
+        ),
+    ):
         shown = {s: v for s, v in values.items() if len(v)}
         if shown:
             alt = f"{title}, {note}: " + "; ".join(f"{s} mean {number(float(v.mean()))}" for s, v in shown.items())
-            out.append(Chart(title, note, _svg(lambda axes, key=key, shown=shown: _histograms(axes, shown, key), 3.5, 1.9, f"d-{key}", alt)))
+            out.append(
+                Chart(
+                    title,
+                    note,
+                    _svg(lambda axes, key=key, shown=shown: _histograms(axes, shown, key), 3.5, 1.9, f"d-{key}", alt),
+                )
+            )
     if n > 1:
         totals = {s: np.asarray(np.sum([r.class_objects for r in rows], axis=0)) for s, rows in measured.items()}
-        out.append(Chart("Classes", "share of objects", _svg(lambda axes: _bars(axes, totals, recipe.classes), 3.5,
-                                                             0.5 + 0.3 * min(n, 30), "d-class", "share of objects of each class, by side")))
+        out.append(
+            Chart(
+                "Classes",
+                "share of objects",
+                _svg(
+                    lambda axes: _bars(axes, totals, recipe.classes),
+                    3.5,
+                    0.5 + 0.3 * min(n, 30),
+                    "d-class",
+                    "share of objects of each class, by side",
+                ),
+            )
+        )
     return out, looks
 
 
-_LOOKS = {"seed": (REAL, "-", 0.16, "real"), "synthetic": (MADE, "-", 0.0, "made"), "pool, as labelled": (POOL, ":", 0.0, "pool")}
+_LOOKS = {
+    "seed": (REAL, "-", 0.16, "real"),
+    "synthetic": (MADE, "-", 0.0, "made"),
+    "pool, as labelled": (POOL, ":", 0.0, "pool"),
+}
 
 
 def _histograms(axes: Any, values: Mapping[str, NDArray[np.float64]], key: str) -> None:
@@ -173,6 +258,8 @@ def _histograms(axes: Any, values: Mapping[str, NDArray[np.float64]], key: str) 
         axes.stairs(share, edges, color=colour, lw=1.8, ls=dash)
         if fill:
             axes.stairs(share, edges, color=colour, fill=True, alpha=fill, lw=0)
+    if key == "count":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if key == "aspect":
         ticks = [t for t in (0.1, 0.25, 0.5, 1, 2, 4, 10) if edges[0] <= np.log(t) <= edges[-1]]
         axes.set_xticks(np.log(ticks) if ticks else [], [f"{t:g}" for t in ticks])
@@ -186,8 +273,13 @@ def _bars(axes: Any, totals: Mapping[str, NDArray[Any]], names: Sequence[str]) -
     height = 0.8 / len(totals)
     for row, (side, counts) in enumerate(totals.items()):
         share = counts / max(counts.sum(), 1)
-        axes.barh(np.arange(shown) + (row - (len(totals) - 1) / 2) * height, share[:shown], height * 0.9, color=_LOOKS[side][0],
-                  alpha=0.85)
+        axes.barh(
+            np.arange(shown) + (row - (len(totals) - 1) / 2) * height,
+            share[:shown],
+            height * 0.9,
+            color=_LOOKS[side][0],
+            alpha=0.85,
+        )
     axes.set_yticks(range(shown), [name if len(name) <= 24 else name[:23] + "…" for name in names[:shown]])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from synthgen.overlay import Stretch, fit_to, sheet
-from synthgen.report.pictures import Album, Figure, Group, picture, stretch_of, telling
+from synthgen.report.pictures import Album, Figure, Group, opened_test, picture, stretch_of, telling
 from synthgen.report.source import OnDisk, evenly
 from synthgen.store import Stored, Subset
 from synthgen.types import Labels
 
-STRIP, CELL = 10, 72                             # thumbnails in a strip, px of each
+STRIP, CELL = 10, 84                             # thumbnails in a strip, px of each
+GAP = 2
+STRIP_WIDTH = STRIP * (CELL + GAP) - GAP            # px of a whole strip; shorter ones are shown as much narrower
 CLASSES = 24                                     # classes that are shown; the report says when there are more
 SCANNED = 5000                                   # samples of a part that are looked through
 
@@ -21,7 +23,7 @@ def class_album(run: OnDisk) -> Album:
     """The pictures of a run of task `classify`: one figure per class and part."""
     stretch, names = stretch_of(run), run.recipe.classes
     seed, pool = run.stored("0-ingest/seed"), run.stored("5-label", "shards")
-    test, answers = run.stored("0-ingest/test"), run.stored("6-evaluate", "test-labels")
+    test, answers = opened_test(run)
     compared = len(answers) == len(test) > 0
     return Album(
         stretch, strips(seed, names, stretch, "labelled by a person"),
@@ -32,21 +34,25 @@ def class_album(run: OnDisk) -> Album:
 
 
 def strips(part: Stored | Subset, names: Sequence[str], stretch: Stretch, word: str,
-           wanted: Callable[[Labels], bool] = lambda labels: True) -> tuple[Figure, ...]:
+           wanted: Callable[[Labels], bool] | None = None) -> tuple[Figure, ...]:
     """A strip for each class: some of its samples, evenly spread, and how many there are."""
     members: dict[int, list[int]] = {}
     picks = evenly(len(part), SCANNED)
     for k in picks:
         labels = part.labels(k)
-        if labels is not None and labels.image_class is not None and wanted(labels):
+        if labels is not None and labels.image_class is not None and (wanted is None or wanted(labels)):
             members.setdefault(labels.image_class, []).append(k)
     more = " of those looked through" if len(picks) < len(part) else ""
-    return tuple(_strip(part, [found[i] for i in evenly(len(found), STRIP)], names[c], stretch, f"{len(found):,} {word}{more}")
-                 for c, found in sorted(members.items())[:CLASSES])
+    return tuple(
+        _strip(part, [found[i] for i in evenly(len(found), STRIP)], names[c], stretch, f"{len(found):,} {word}{more}")
+        for c, found in sorted(members.items())[:CLASSES]
+    )
 
 
-def _strip(part: Stored | Subset, picks: Sequence[int], title: str, stretch: Stretch, note: str, called: str = "") -> Figure:
-    shown = sheet([fit_to(stretch(part[k].image), CELL)[0] for k in picks], STRIP, CELL, 2)
+def _strip(
+    part: Stored | Subset, picks: Sequence[int], title: str, stretch: Stretch, note: str, called: str = ""
+) -> Figure:
+    shown = sheet([fit_to(stretch(part[k].image), CELL)[0] for k in picks], STRIP, CELL, GAP)
     return Figure((picture(shown, f"{len(picks)} images of class {title}{called}"),), title, (note,))
 
 
@@ -75,7 +81,14 @@ def mistakes(test: Stored, answers: Stored, names: Sequence[str], stretch: Stret
         picks = [missed[i] for i in evenly(len(missed), STRIP)]
         called = np.bincount([m for _, m in missed], minlength=len(names))
         most = ", ".join(f"{names[m]} ({called[m]})" for m in np.argsort(-called, kind="stable")[:3] if called[m])
-        figure = _strip(test, [k for k, _ in picks], names[c], stretch, f"{note}; called {most} instead", " that were called something else")
+        figure = _strip(
+            test,
+            [k for k, _ in picks],
+            names[c],
+            stretch,
+            f"{note}; called {most} instead",
+            " that were called something else",
+        )
         out.append(figure)
     return tuple(out)
 

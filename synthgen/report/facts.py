@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from synthgen.report.source import OnDisk, evenly
-from synthgen.report.words import headline, limits, next_steps, reasons
+from synthgen.report.words import headline, limits, next_steps, other_reasons, reasons
 from synthgen.stages import train
-from synthgen.store import Stored, Subset
+from synthgen.store import Stored
 from synthgen.types import Json
 
 PARTS = ("seed", "pool", "pool_truth", "test")
-COUNTED = 2000                                   # samples of a part whose objects are counted; more are estimated from these
+COUNTED = 2000  # samples of a part whose objects are counted; more are estimated from these
 LISTED = 20                                      # dropped and quarantined items that are named; the rest is counted
 TITLES = {"0-ingest": "ingest", "1-generate": "generate", "2-filter": "filter", "3-mix": "mix", "4-train": "train",
           "5-label": "label", "6-evaluate": "evaluate", "7-export": "export"}
@@ -24,18 +24,41 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
     verdict = run.of("6-evaluate", "verdict.json")
     stages = stages_of(run)
     facts: dict[str, Json] = {
-        "schema": "synthgen-report/1", "name": recipe.name, "task": recipe.task, "classes": list(recipe.classes),
-        "seed": recipe.seed, "state": _state(verdict, stages), "verdict": verdict and verdict["verdict"],
-        "headline": "", "reasons": [], "limits": [], "next": [], "stages": stages,
-        "data": {name: _part(run.stored(f"0-ingest/{name}")) for name in PARTS if run.state(f"0-ingest/{name}") == "done"},
-        "synthetic": _synthetic(run), "filter": run.of("2-filter", "summary.json"), "mix": run.of("3-mix", "summary.json"),
-        "label": _label(run), "scores": {"test": verdict["test"] if verdict and _has_test(verdict) else {},
-                                         "pool": verdict["pool"] if verdict else None},
-        "measurements": verdict["measurements"] if verdict else [], "curves": _curves(run), "left_out": _left_out(run),
+        "schema": "synthgen-report/1",
+        "name": recipe.name,
+        "task": recipe.task,
+        "classes": list(recipe.classes),
+        "seed": recipe.seed,
+        "folder": (recipe.run.out / recipe.name).as_posix(),
+        "state": _state(verdict, stages),
+        "verdict": verdict and verdict["verdict"],
+        "headline": "",
+        "reasons": [],
+        "limits": [],
+        "next": [],
+        "stages": stages,
+        "data": {
+            name: _part(run.stored(f"0-ingest/{name}"), name != "test" or verdict is not None)
+            for name in PARTS
+            if run.state(f"0-ingest/{name}") == "done"
+        },
+        "synthetic": _synthetic(run),
+        "filter": run.of("2-filter", "summary.json"),
+        "mix": run.of("3-mix", "summary.json"),
+        "label": _label(run),
+        "scores": {
+            "test": verdict["test"] if verdict and _has_test(verdict) else {},
+            "pool": verdict["pool"] if verdict else None,
+        },
+        "measurements": verdict["measurements"] if verdict else [],
+        "curves": _curves(run),
+        "left_out": _left_out(run),
         "exports": [{"format": f, **found} for f in recipe.export if (found := run.of(f"7-export/{f}", "losses.json"))],
-        "provenance": _provenance(run)}
+        "provenance": _provenance(run),
+    }
     if verdict:
-        facts["headline"], facts["reasons"] = headline(verdict), reasons(verdict)
+        facts["headline"], found = headline(verdict), reasons(verdict)
+        facts["reasons"] = found + other_reasons(facts, 3 - len(found))
     else:
         facts["headline"], facts["reasons"] = _unfinished(stages)
     facts["limits"], facts["next"] = limits(facts), next_steps(facts)
@@ -43,12 +66,19 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
 
 
 def stages_of(run: OnDisk) -> list[Json]:
-    """Each stage with its units: {"stage", "title", "state", "units": [{"unit", "state"}]}; a stage without units is none."""
+    """Each stage with its units: {"stage", "title", "state", "units": [{"unit", "state"}]}; without units it is `none`."""
     found: dict[str, list[Json]] = {stage: [] for stage in TITLES}
     for unit in run.units:
         found.setdefault(unit.split("/")[0], []).append({"unit": unit, "state": run.state(unit)})
-    return [{"stage": stage, "title": TITLES.get(stage, stage), "state": _together([u["state"] for u in units]), "units": units}
-            for stage, units in found.items()]
+    return [
+        {
+            "stage": stage,
+            "title": TITLES.get(stage, stage),
+            "state": _together([u["state"] for u in units]),
+            "units": units,
+        }
+        for stage, units in found.items()
+    ]
 
 
 def _together(states: Sequence[str]) -> str:
@@ -82,9 +112,10 @@ def _has_test(verdict: Mapping[str, Json]) -> bool:
     return any(row["n"] for row in verdict["test"].values())
 
 
-def _part(stored: Stored | Subset) -> dict[str, Json]:
-    """Images and objects of a part; objects is None for unlabelled images and for whole-image classes."""
-    picks = evenly(len(stored), COUNTED)
+def _part(stored: Stored, open_: bool) -> dict[str, Json]:
+    """Images and objects of a part; objects is None for unlabelled images, for whole-image classes, and for a test that
+    the evaluation has not opened yet."""
+    picks = evenly(len(stored), COUNTED) if open_ else []
     objects, labelled, classes = 0, 0, Counter[str]()
     for k in picks:
         labels = stored.labels(k)
@@ -94,7 +125,7 @@ def _part(stored: Stored | Subset) -> dict[str, Json]:
         objects += len(labels)
         if labels.image_class is not None:
             classes[str(labels.image_class)] += 1
-    scale = len(stored) / max(len(picks), 1)
+    scale = len(stored) / len(picks) if picks else 0.0
     return {"images": len(stored), "labelled": round(labelled * scale),
             "objects": round(objects * scale) if labelled and not classes else None, "estimated": scale > 1}
 
@@ -129,9 +160,15 @@ def _left_out(run: OnDisk) -> dict[str, Json]:
             quarantine[name] = {"count": len(rows), "reasons": dict(counts.most_common(LISTED)), "items": rows[:LISTED]}
     dropped = run.lines("2-filter", "dropped.jsonl")
     guard = run.of("0-ingest/guard", "guard.json") or {"leaks": []}
-    return {"quarantine": quarantine, "leaks": {"count": len(guard["leaks"]), "items": guard["leaks"][:LISTED]},
-            "dropped": {"count": len(dropped), "reasons": dict(Counter(d["reason"] for d in dropped).most_common(LISTED)),
-                        "items": dropped[:LISTED]}}
+    return {
+        "quarantine": quarantine,
+        "leaks": {"count": len(guard["leaks"]), "items": guard["leaks"][:LISTED]},
+        "dropped": {
+            "count": len(dropped),
+            "reasons": dict(Counter(d["reason"] for d in dropped).most_common(LISTED)),
+            "items": dropped[:LISTED],
+        },
+    }
 
 
 def _provenance(run: OnDisk) -> dict[str, Json]:

@@ -8,11 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from synthgen.overlay import REVIEW, WRONG
+from synthgen.overlay import REVIEW, WRONG, css
 from synthgen.report import charts, words
-from synthgen.report.classes import class_album
+from synthgen.report.classes import STRIP_WIDTH, class_album
 from synthgen.report.pictures import HITS, album, legend
 from synthgen.report.source import OnDisk
 from synthgen.types import Json
@@ -23,10 +22,12 @@ LEGEND = 24                                      # classes that are named under 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    made = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
     made.filters |= {"number": words.number, "span": words.span, "sentence": words.sentence,
                      "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2)}
-    made.globals |= {"counted": words.counted, "ruler": charts.ruler}
+    made.globals |= {"counted": words.counted, "ruler": charts.ruler, "strip_width": STRIP_WIDTH}
     return made
 
 
@@ -39,15 +40,28 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
     chart = {"scores": charts.score_charts(scores["test"], arms, "s") if scores["test"] else [],
              "pool": charts.score_charts({"pool": scores["pool"]}, {"pool": "pool"}, "p") if scores["pool"] else [],
              "distributions": distributions, "sides": sides,
-             "curve": Markup(charts.curve_chart(facts["curves"])) if facts["curves"] else "",                        # noqa: S704
+             "curve": charts.curve_chart(facts["curves"]) if facts["curves"] else "",
              "trainings": charts.trainings(facts["curves"])}
     word, _, said = facts["headline"].partition(": ")
-    style = Markup((HERE / "style.css").read_text("utf-8"))                                                          # noqa: S704
-    text = _environment().get_template("page.html").render(
-        f=facts, word=word, said=words.sentence(said), style=style, album=class_album(run) if classify else album(run, longest),
-        classify=classify, legend=legend(facts["classes"])[:LEGEND], more_classes=max(0, len(facts["classes"]) - LEGEND),
-        chart=chart, gate=gate(facts["measurements"]), metrics=words.METRICS, arms=arms, tone=tone(facts),
-        colours={name: "#%02x%02x%02x" % c for name, c in (("hit", HITS), ("wrong", WRONG), ("review", REVIEW))})
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            f=facts,
+            word=word,
+            said=words.sentence(said),
+            style=(HERE / "style.css").read_text("utf-8"),
+            album=class_album(run) if classify else album(run, longest),
+            classify=classify,
+            legend=legend(facts["classes"])[:LEGEND],
+            more_classes=max(0, len(facts["classes"]) - LEGEND),
+            chart=chart,
+            gate=gate(facts["measurements"]),
+            arms=arms,
+            tone=tone(facts),
+            colours={"hit": css(HITS), "wrong": css(WRONG), "review": css(REVIEW)},
+        )
+    )
     return text + "\n"
 
 

@@ -12,7 +12,19 @@ import PIL.Image
 
 from synthgen.geometry import box_ious, decode, rle_ious
 from synthgen.metrics.accuracy import match, score_image
-from synthgen.overlay import REVIEW, WRONG, Stretch, class_colour, contours_of, draw, fit_to, stretch_for, trace, veil
+from synthgen.overlay import (
+    REVIEW,
+    WRONG,
+    Stretch,
+    class_colour,
+    contours_of,
+    draw,
+    fit_to,
+    css,
+    stretch_for,
+    trace,
+    veil,
+)
 from synthgen.report.source import OnDisk, evenly
 from synthgen.report.words import counted
 from synthgen.store import Stored, Subset
@@ -84,16 +96,28 @@ def album(run: OnDisk, longest: int = LONGEST) -> Album:
     """The pictures of a run whose labels are drawn (instances, segment, detect)."""
     draws = _Drawer(stretch_of(run), run.recipe.classes, longest)
     seed, pool = run.stored("0-ingest/seed"), run.stored("5-label", "shards")
-    test, answers = run.stored("0-ingest/test"), run.stored("6-evaluate", "test-labels")
+    test, answers = opened_test(run)
     kept = run.kept()
     each = max(2, min(EACH, ALL_GENERATED // max(len(kept), 1)))
     compared = len(answers) == len(test) > 0
     return Album(
-        draws.stretch, tuple(draws.known(seed[k]) for k in evenly(len(seed), SEEDS)),
+        draws.stretch,
+        tuple(draws.known(seed[k]) for k in evenly(len(seed), SEEDS)),
         tuple(draws.group(name, part, each) for name, part in kept.items() if len(part)),
         tuple(draws.labelled(pool[k]) for k in evenly(len(pool), POOL)),
-        tuple(draws.against(test, answers, run.recipe.task)) if compared else tuple(draws.known(test[k]) for k in evenly(len(test), TEST)),
-        compared, tuple(telling(run, draws.stretch)))
+        tuple(draws.against(test, answers, run.recipe.task))
+        if compared
+        else tuple(draws.known(test[k]) for k in evenly(len(test), TEST)),
+        compared,
+        tuple(telling(run, draws.stretch)),
+    )
+
+
+def opened_test(run: OnDisk) -> tuple[Stored, Stored]:
+    """The test images and the labels that they got; none of either before the evaluation has opened the test."""
+    if run.state("6-evaluate") != "done":
+        return Stored(), Stored()
+    return run.stored("0-ingest/test"), run.stored("6-evaluate", "test-labels")
 
 
 class _Drawer:
@@ -120,8 +144,14 @@ class _Drawer:
         samples = [part[k] for k in picks]
         facts = [{k: v for k, v in s.meta.items() if isinstance(v, str)} for s in samples]
         common = {k: v for k, v in facts[0].items() if all(f.get(k) == v for f in facts)}
-        return Group(name, tuple(self.made(s, {k: v for k, v in f.items() if k not in common}) for s, f in zip(samples, facts, strict=True)),
-                     ", ".join(f"{k} {v}" for k, v in common.items()))
+        return Group(
+            name,
+            tuple(
+                self.made(s, {k: v for k, v in f.items() if k not in common})
+                for s, f in zip(samples, facts, strict=True)
+            ),
+            ", ".join(f"{k} {v}" for k, v in common.items()),
+        )
 
     def made(self, sample: Sample, meta: Mapping[str, str]) -> Figure:
         """Two pictures: the image, and its known masks over it."""
@@ -137,8 +167,11 @@ class _Drawer:
         base, factor = self.plain(sample)
         assert sample.labels is not None
         states = sample.labels.states or ()
-        parts = [f"{n} {word}" for state, word in (("accepted", "accepted"), ("to_review", "to review"), ("ignored", "ignored"))
-                 if (n := states.count(state))]
+        parts = [
+            f"{n} {word}"
+            for state, word in (("accepted", "accepted"), ("to_review", "to review"), ("ignored", "ignored"))
+            if (n := states.count(state))
+        ]
         return Figure((picture(draw(base, sample.labels, factor), f"{name_of(sample)} with the labels that it got"),),
                       name_of(sample), (", ".join(parts) or "nothing found",))
 
@@ -153,7 +186,11 @@ class _Drawer:
         order = [k for _, k in sorted(records)]
         # The worst half, and what remains spread up to the best: nobody learns from the best alone.
         half = TEST // 2
-        picks = order if len(order) <= TEST else order[:half] + [order[half:][i] for i in evenly(len(order) - half, TEST - half)]
+        picks = (
+            order
+            if len(order) <= TEST
+            else order[:half] + [order[half:][i] for i in evenly(len(order) - half, TEST - half)]
+        )
         for k in picks:
             yield self.pair(test[k], answers[k], task)
 
@@ -178,8 +215,11 @@ class _Drawer:
 
 def goodness(record: Mapping[str, float], task: str) -> float:
     """How well an image was labelled, 0 to 1, to sort by."""
-    top, bottom = ((2 * record["overlap"], record["pred_px"] + record["true_px"]) if task == "segment" and record["overlap"] is not None
-                   else (record["tp"], record["tp"] + record["fp"] + record["fn"]))
+    top, bottom = (
+        (2 * record["overlap"], record["pred_px"] + record["true_px"])
+        if task == "segment" and record["overlap"] is not None
+        else (record["tp"], record["tp"] + record["fp"] + record["fn"])
+    )
     return top / bottom if bottom else 1.0
 
 
@@ -222,11 +262,18 @@ def _pixels(out: Image, truth: Labels, mine: Labels) -> tuple[Image, str]:
     right, ours = maps
     h, w = out.shape[:2]
     rows, columns = (np.arange(h) * right.shape[0] // h)[:, None], (np.arange(w) * right.shape[1] // w)[None]
-    for area, colour in (((right == ours) & (right > 0), HITS), ((ours > 0) & (right != ours), WRONG), ((right > 0) & (ours == 0), REVIEW)):
+    for area, colour in (
+        ((right == ours) & (right > 0), HITS),
+        ((ours > 0) & (right != ours), WRONG),
+        ((right > 0) & (ours == 0), REVIEW),
+    ):
         there = area[rows, columns]
         out[there] = (out[there] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
     both = int((right > 0).sum() + (ours > 0).sum())
-    return out, f"Dice {2 * int(((right == ours) & (right > 0)).sum()) / both:.2f}" if both else "nothing there, nothing found"
+    return (
+        out,
+        f"Dice {2 * int(((right == ours) & (right > 0)).sum()) / both:.2f}" if both else "nothing there, nothing found",
+    )
 
 
 def telling(run: OnDisk, stretch: Stretch, most: int = 8, cell: int = 128) -> Iterator[Group]:
@@ -252,4 +299,4 @@ def name_of(sample: Sample) -> str:
 
 def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
     """(class name, CSS colour) of each class."""
-    return [(name, "#%02x%02x%02x" % class_colour(k)) for k, name in enumerate(classes)]
+    return [(name, css(class_colour(k))) for k, name in enumerate(classes)]

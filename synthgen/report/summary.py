@@ -13,7 +13,11 @@ def markdown(facts: Mapping[str, Json]) -> str:
     """Verdict, reasons, scores, what the gate found, what to do next."""
     lines = [f"## {_text(facts['name'])}: {_text(facts['headline'])}", ""]
     lines += [f"{n}. {_text(reason['text'])}" for n, reason in enumerate(facts["reasons"], 1)]
-    lines += ["", "**What the numbers can and cannot show**", ""] + [f"- {_text(t)}" for t in facts["limits"]] if facts["limits"] else []
+    lines += (
+        ["", "**What the numbers can and cannot show**", ""] + [f"- {_text(t)}" for t in facts["limits"]]
+        if facts["limits"]
+        else []
+    )
     rows = [(f"test, trained on {arm_names(facts)[arm]}", row) for arm, row in facts["scores"]["test"].items()]
     if facts["scores"]["pool"]:
         rows.append(("pool labels, against truth kept aside", facts["scores"]["pool"]))
@@ -31,10 +35,16 @@ def markdown(facts: Mapping[str, Json]) -> str:
                         "/".join(map(str, m["n"]))]) for m in found]
     lines += ["", "**Next**", ""]
     for step in facts["next"]:
-        lines.append(f"- {_text(sentence(step['text']))}" + (f" `{step['command'].replace('`', '')}`" if step["command"] else ""))
+        lines.append(
+            f"- {_text(sentence(step['text']))}" + (f" `{step['command'].replace('`', '')}`" if step["command"] else "")
+        )
     lock = facts["provenance"]["lock"]
     if lock:
-        lines += ["", f"synthgen {_text(lock['synthgen'])}, recipe `{lock['recipe'][:12]}`, seed {lock['seed']}, {_text(lock['device'])}"]
+        lines += [
+            "",
+            f"synthgen {_text(lock['synthgen'])}, recipe `{lock['recipe'][:12]}`,"
+            f" seed {lock['seed']}, {_text(lock['device'])}",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -73,7 +73,7 @@ def _make(job: Job, folder: Path) -> None:
     scores: dict[str, Json] = {}
     for number, (arm, labeler) in enumerate(arms.items()):
         job.say("evaluate", number, len(arms) + 2)
-        labelled = _labelled(labeler, test)
+        labelled = _labelled(labeler, test, recipe.label.tta)
         scores[arm] = {"per_image": [score_image(mine, right) for mine, right in labelled]}
         if arm == "mixed":
             write_all(
@@ -154,12 +154,12 @@ def features_of(parts: Mapping[str, Dataset], labeler: Labeler | None) -> dict[s
     return out
 
 
-def _labelled(labeler: Labeler, data: Dataset) -> list[tuple[Labels, Labels]]:
+def _labelled(labeler: Labeler, data: Dataset, tta: bool) -> list[tuple[Labels, Labels]]:
     """The labeler's labels and the true ones of each image."""
     out = []
     for sample in data:
         assert sample.labels is not None
-        out.append((next(iter(labeler.label([sample.image]))), sample.labels))
+        out.append((next(iter(labeler.label([sample.image], tta=tta))), sample.labels))
     return out
 
 

@@ -55,10 +55,11 @@ def part(job: Job, name: str) -> Stored:
 
 
 def _fingerprint(job: Job, source: Source) -> str:
-    path = str(source.path)
-    if path not in job.prints:
-        job.prints[path] = fingerprint(source.path, job.work.folder / ".hashes.json")
-    return job.prints[path]
+    # A COCO file names images beside it: they are part of the data.
+    path = source.path.parent if source.path.is_file() else source.path
+    if str(path) not in job.prints:
+        job.prints[str(path)] = fingerprint(path, job.work.folder / ".hashes.json")
+    return job.prints[str(path)]
 
 
 def _make(job: Job, name: str, source: Source, folder: Path) -> None:

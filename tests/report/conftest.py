@@ -32,7 +32,9 @@ class Fabric:
     answers: bool = True                  # 6-evaluate holds the labels that the test images got
 
 
-def dots(seed: int, prefix: str, n: int, classes: int = 1, task: str = "instances", file: str = "{}.png") -> list[Sample]:
+def dots(
+    seed: int, prefix: str, n: int, classes: int = 1, task: str = "instances", file: str = "{}.png"
+) -> list[Sample]:
     """n dim images of 40 × 48 px with two or three squares each."""
     rng = np.random.default_rng(seed)
     out = []
@@ -52,8 +54,23 @@ def dots(seed: int, prefix: str, n: int, classes: int = 1, task: str = "instance
 
 def measurement(check: str, name: str, verdict: str, why: str, **more: Any) -> Json:
     """A measurement as the verdict holds it."""
-    return {"check": check, "name": name, "verdict": verdict, "value": None, "unit": "", "why": why, "interval": None, "null": None,
-            "detectable": None, "p": None, "n": [6, 4], "remedy": "", "hard": False, "worst": [], **more}
+    return {
+        "check": check,
+        "name": name,
+        "verdict": verdict,
+        "value": None,
+        "unit": "",
+        "why": why,
+        "interval": None,
+        "null": None,
+        "detectable": None,
+        "p": None,
+        "n": [6, 4],
+        "remedy": "",
+        "hard": False,
+        "worst": [],
+        **more,
+    }
 
 
 @pytest.fixture
@@ -65,18 +82,36 @@ def fabricate(tmp_path: Path) -> Callable[..., Path]:
 def weave(runs: Path, fabric: Fabric) -> Path:
     """The run folder of a fabric."""
     folder = runs / fabric.name
-    resolved = {"schema": "synthgen/1", "name": fabric.name, "task": fabric.task, "classes": list(fabric.classes), "shard_size": 4,
-                "data": {"seed": {"path": "/nowhere/seed"}}, "train": {"use": "labeler", "steps": 5}, "export": ["coco"],
-                "generate": [{"name": "paste", "use": "compose", "count": 6}] if fabric.synthetic else []}
+    resolved = {
+        "schema": "synthgen/1",
+        "name": fabric.name,
+        "task": fabric.task,
+        "classes": list(fabric.classes),
+        "shard_size": 4,
+        "data": {"seed": {"path": "/nowhere/seed"}},
+        "train": {"use": "labeler", "steps": 5},
+        "export": ["coco"],
+        "generate": [{"name": "paste", "use": "compose", "count": 6}] if fabric.synthetic else [],
+    }
     for name in ("pool", "test"):
         if getattr(fabric, name):
             resolved["data"][name] = {"path": f"/nowhere/{name}"}
     parts = _parts(fabric)
-    units = {u: "k" * 64 for u in _units(fabric)}
+    units = dict.fromkeys(_units(fabric), "k" * 64)
     write_json(folder / "recipe.resolved.json", resolved)
     write_atomic(folder / "recipe.yaml", b"# Dots <b>on</b> grey.\nschema: synthgen/1\n")
-    write_json(folder / "recipe.lock.json", {"synthgen": "0.1.0", "python": "3.11.7", "device": "cpu", "seed": 7, "recipe": "a" * 64,
-                                             "overrides": ["train.steps=5"], "units": units})
+    write_json(
+        folder / "recipe.lock.json",
+        {
+            "synthgen": "0.1.0",
+            "python": "3.11.7",
+            "device": "cpu",
+            "seed": 7,
+            "recipe": "a" * 64,
+            "overrides": ["train.steps=5"],
+            "units": units,
+        },
+    )
     for unit in units:
         if unit.split("/")[0] <= fabric.until and not (unit.startswith("7-export") and fabric.verdict == "fail"):
             _make(folder / unit, unit, fabric, parts)
@@ -87,14 +122,25 @@ def weave(runs: Path, fabric: Fabric) -> Path:
 
 def _units(fabric: Fabric) -> list[str]:
     data = ["seed"] + ["pool"] * fabric.pool + ["test"] * fabric.test + ["guard"]
-    return [f"0-ingest/{d}" for d in data] + ["1-generate/paste", "2-filter"] * fabric.synthetic + ["3-mix", "4-train/mixed"] + \
-        ["4-train/seed-only"] * fabric.synthetic + ["4-train/model"] + ["5-label"] * fabric.pool + ["6-evaluate", "7-export/coco"]
+    return (
+        [f"0-ingest/{d}" for d in data]
+        + ["1-generate/paste", "2-filter"] * fabric.synthetic
+        + ["3-mix", "4-train/mixed"]
+        + ["4-train/seed-only"] * fabric.synthetic
+        + ["4-train/model"]
+        + ["5-label"] * fabric.pool
+        + ["6-evaluate", "7-export/coco"]
+    )
 
 
 def _parts(fabric: Fabric) -> dict[str, list[Sample]]:
     n, task = len(fabric.classes), fabric.task
-    made = [replace(s, origin=Origin("synthetic", "compose"), meta={"blend": "hard" if k % 2 else "feather", "layout": "shape"})
-            for k, s in enumerate(dots(1, "paste", 6, n, task))]
+    made = [
+        replace(
+            s, origin=Origin("synthetic", "compose"), meta={"blend": "hard" if k % 2 else "feather", "layout": "shape"}
+        )
+        for k, s in enumerate(dots(1, "paste", 6, n, task))
+    ]
     pool, test = dots(2, "pool", 5, n, task), dots(3, "test", 4, n, task)
     return {"seed": dots(0, "seed", 4, n, task), "made": made, "pool": pool, "test": test,
             "labelled": [replace(s, labels=doubtful(s.labels)) for s in pool if s.labels is not None],
@@ -118,14 +164,20 @@ def _make(folder: Path, unit: str, fabric: Fabric, parts: dict[str, list[Sample]
     elif stage == "0-ingest":
         known = parts[name] if name != "pool" else [replace(s, labels=None) for s in parts["pool"]]
         write_all(folder, known, 4)
-        write_atomic(folder / "quarantine.jsonl", b'{"file": "<script>bad</script>.png", "item": "", "what": "cut off", '
-                                                  b'"action": "quarantined"}\n' if name == "seed" else b"")
+        write_atomic(
+            folder / "quarantine.jsonl",
+            b'{"file": "<script>bad</script>.png", "item": "", "what": "cut off", "action": "quarantined"}\n'
+            if name == "seed"
+            else b"",
+        )
     elif stage == "1-generate":
         write_all(folder / "shards", parts["made"], 4)
     elif stage == "2-filter":
         write_json(folder / "summary.json", {"made": 6, "kept": 5, "reasons": {"image: double": 1}})
         write_json(folder / "index.json", {"kept": [0, 1, 2, 3, 5], "labels": {}})
-        write_atomic(folder / "dropped.jsonl", b'{"id": "paste-000004", "reason": "the same pixels as an earlier image"}\n')
+        write_atomic(
+            folder / "dropped.jsonl", b'{"id": "paste-000004", "reason": "the same pixels as an earlier image"}\n'
+        )
     elif stage == "3-mix":
         write_json(folder / "summary.json", {"real": 4, "synthetic": 5, "real_share": 0.5, "classes": {}})
     elif stage == "4-train" and name != "model":
@@ -137,28 +189,66 @@ def _make(folder: Path, unit: str, fabric: Fabric, parts: dict[str, list[Sample]
     elif stage == "6-evaluate":
         _evaluate(folder, fabric, parts)
     elif stage == "7-export":
-        write_json(folder / "losses.json", {"images": 14, "losses": [{"what": "scores", "count": 3, "example": "pool-0"}]})
+        write_json(
+            folder / "losses.json", {"images": 14, "losses": [{"what": "scores", "count": 3, "example": "pool-0"}]}
+        )
 
 
 def _evaluate(folder: Path, fabric: Fabric, parts: dict[str, list[Sample]]) -> None:
-    records = [score_image(a.labels, t.labels) for a, t in zip(parts["answers"], parts["test"], strict=True) if a.labels and t.labels] \
-        if fabric.test else []
+    records = [score_image(a.labels, t.labels) for a, t in zip(parts["answers"], parts["test"], strict=True)
+               if fabric.test and a.labels is not None and t.labels is not None]
     metric = "accuracy" if fabric.task == "classify" else "ap50"
     row = {"n": len(records), **({metric: {"value": 0.6, "interval": [0.4, 0.8]}} if records else {})}
     arms = ("mixed", "real") if fabric.synthetic else ("mixed",)
     found = []
     if fabric.synthetic:
         word = {"HELPS": "pass", "NON-INFERIOR": "pass", "HARMS": "fail"}.get(fabric.utility, "inconclusive")
-        found = [*(measurement("integrity", name, "pass", f"none of 5 samples: {name}", hard=True, n=[5, 0]) for name in "abcd"),
-                 measurement("realism", "encoder: synthetic against pool", "warn", "by encoder features, they can be told",
-                             value=0.9, interval=[0.7, 1.0], null=[0.2, 0.7], unit="AUC", detectable=0.8, remedy="look at the worst",
-                             worst=["paste-000001", "paste-000004"]),
-                 measurement("utility", metric, word, f"{fabric.utility}: {metric} is 0.6 with and 0.5 without", value=0.1,
-                             interval=[-0.1, 0.3], unit=metric, hard=True, remedy="about 31 test images (now 4) would settle it")]
+        found = [
+            *(
+                measurement("integrity", name, "pass", f"none of 5 samples: {name}", hard=True, n=[5, 0])
+                for name in "abcd"
+            ),
+            measurement(
+                "realism",
+                "encoder: synthetic against pool",
+                "warn",
+                "by encoder features, they can be told",
+                value=0.9,
+                interval=[0.7, 1.0],
+                null=[0.2, 0.7],
+                unit="AUC",
+                detectable=0.8,
+                remedy="look at the worst",
+                worst=["paste-000001", "paste-000004"],
+            ),
+            measurement(
+                "utility",
+                metric,
+                word,
+                f"{fabric.utility}: {metric} is 0.6 with and 0.5 without",
+                value=0.1,
+                interval=[-0.1, 0.3],
+                unit=metric,
+                hard=True,
+                remedy="about 31 test images (now 4) would settle it",
+            ),
+        ]
         if fabric.verdict == "fail" and fabric.utility != "HARMS":
-            found.append(measurement("integrity", "overlap", "fail", "3 of 5 samples: two masks claim one pixel", hard=True, value=0.6,
-                                     remedy="mend the generator"))
+            found.append(
+                measurement(
+                    "integrity",
+                    "overlap",
+                    "fail",
+                    "3 of 5 samples: two masks claim one pixel",
+                    hard=True,
+                    value=0.6,
+                    remedy="mend the generator",
+                )
+            )
     write_json(folder / "scores.json", {"test": {a: {"per_image": records} for a in arms}, "pool": []})
-    write_json(folder / "verdict.json", {"verdict": fabric.verdict, "measurements": found, "test": {a: row for a in arms}, "pool": None})
+    write_json(
+        folder / "verdict.json",
+        {"verdict": fabric.verdict, "measurements": found, "test": dict.fromkeys(arms, row), "pool": None},
+    )
     if fabric.answers and fabric.test:
         write_all(folder / "test-labels", parts["answers"], 4)

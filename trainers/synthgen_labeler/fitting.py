@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,9 +105,14 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into exit code 1 and leaves the signal switched off.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
     checkpoint.unlink(missing_ok=True)
     (context.folder / "curve.json").write_text(json.dumps({"step_loss": progress.curve}) + "\n")
     settings = Settings(context.task, context.classes, side=options.crop)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
@@ -48,13 +49,9 @@ class Encoder(nn.Module):
         net = EfficientNet.from_name("efficientnet-lite0")
         self.stem, self.norm, self.blocks = net._conv_stem, net._bn0, net._blocks
         # A stage ends where the next block halves the resolution, or at the last block.
-        strides = [self._stride(block) for block in self.blocks]
+        strides = [int(np.max(block._depthwise_conv.stride)) for block in net._blocks]
         self.ends = [i - 1 for i, s in enumerate(strides) if s == 2] + [len(strides) - 1]
 
-    @staticmethod
-    def _stride(block: nn.Module) -> int:
-        stride = block._depthwise_conv.stride  # type: ignore[union-attr]  # a third party's block
-        return int(stride[0] if isinstance(stride, tuple | list) else stride)
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised RGB → five maps, (B, C_i, H / 2^i, W / 2^i)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
@@ -144,7 +141,7 @@ class Network(nn.Module):
             x = x.clamp(0, 1) ** self.shape.tone
         if self.shape.zoom != 1:
             x = F.interpolate(x, scale_factor=self.shape.zoom, mode="bilinear", align_corners=False)
-        return (x - self.mean) / self.std  # type: ignore[operator,no-any-return]
+        return (x - self.mean) / self.std  # type: ignore[operator]
 
     @staticmethod
     def pooled(maps: list[Tensor]) -> Tensor:
@@ -176,4 +173,4 @@ def build(shape: Shape, weights: str, seed: int) -> Network:
             raise EnvironmentProblem(
                 f"{weights}: these are no weights for an EfficientNet-Lite0 encoder ({error})"
             ) from None
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # not in torch's stub

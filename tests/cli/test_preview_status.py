@@ -1,0 +1,153 @@
+"""preview, status, report: what is looked at without training anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from synthgen.cli import common, main
+from synthgen.cli.preview import command as preview_command
+from synthgen.cli.report import command as report_command
+from synthgen.cli.status import command as status_command
+from synthgen.images import from_png, hash_image
+from synthgen.recipe.load import load
+from synthgen.run import job_of, run
+from synthgen.stages import generate
+
+SMALL = ["generate.shape.count=3", "generate.warp.count=2", "generate.keep.enabled=false", "shard_size=2",
+         "run.workers=1", "run.device=cpu"]
+OVERRIDES = [word for o in SMALL for word in ("-S", o)]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    common.set_verbosity(0)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped after generate."""
+    out = tmp_path_factory.mktemp("out")
+    run(load("nuclei", [*SMALL, f"run.out={out}"]), lambda what, done, total: None, until="generate")
+    return out / "nuclei"
+
+
+def call(command: object, *words: str) -> Result:
+    result = CliRunner().invoke(command, list(words), catch_exceptions=False)      # type: ignore[arg-type]
+    assert result.exit_code == 0
+    return result
+
+
+def test_preview_draws_a_sheet_prints_its_path_and_keeps_nothing_else(tmp_path: Path) -> None:
+    result = call(preview_command, "nuclei", *OVERRIDES, "-n", "4", "-o", "sheet.png")
+    assert result.stdout == "sheet.png\n"
+    assert "ms each" in result.stderr
+    assert from_png(Path("sheet.png").read_bytes()).shape[1] > 400
+    assert os.listdir(tmp_path) == ["sheet.png"]
+
+
+def test_preview_makes_the_samples_that_a_run_makes(begun: Path) -> None:
+    from synthgen.preview import preview
+
+    loaded = load("nuclei", [*SMALL, f"run.out={begun.parent}"])
+    stored = {s.id: s for s in generate.made(job_of(loaded))}
+    shown = [s for m in preview(loaded, 4, lambda what, done, total: None) for s in m.samples]
+    assert len(shown) == 4
+    for sample in shown:
+        assert hash_image(sample.image) == hash_image(stored[sample.id].image)
+        assert sample.labels is not None
+        assert sample.labels.masks == stored[sample.id].labels.masks          # type: ignore[union-attr]
+
+
+def test_preview_says_as_json_what_it_made() -> None:
+    told = json.loads(call(preview_command, "nuclei", *OVERRIDES, "-n", "3", "--boxes", "--json").stdout)
+    assert told["sheet"] == "preview.png"
+    assert [g["name"] for g in told["generators"]] == ["shape", "warp"]
+    assert sum(len(g["samples"]) for g in told["generators"]) == 3
+
+
+def test_preview_of_a_recipe_without_generators_shows_the_seed() -> None:
+    off = ["-S", "generate.shape.enabled=false", "-S", "generate.warp.enabled=false", *OVERRIDES]
+    result = call(preview_command, "nuclei", *off)
+    assert "no generators; the sheet shows the seed" in result.stderr
+    assert Path("preview.png").exists()
+
+
+def test_preview_into_a_folder_that_cannot_be_written_is_an_error_of_the_machine(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("")
+    assert main(["preview", "nuclei", *OVERRIDES, "-n", "1", "-o", "file/sheet.png"]) == 7
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_status_says_what_is_done_and_what_is_missing(begun: Path) -> None:
+    result = call(status_command, str(begun))
+    rows = dict(reversed(line.split()[:2]) for line in result.stdout.splitlines())        # type: ignore[misc]
+    assert rows["1-generate/shape"] == "done"
+    assert rows["4-train/mixed"] == "missing"
+    assert "2 of 2 shards" in result.stdout
+    assert "process  none works here" in result.stderr
+
+
+def test_status_reads_only(begun: Path) -> None:
+    def state() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in begun.rglob("*")}
+
+    before = state()
+    call(status_command, str(begun), "--json")
+    call(status_command, "nuclei", "-S", f"run.out={begun.parent}")
+    assert state() == before
+
+
+def test_status_tells_a_process_that_works_from_one_that_was_killed(begun: Path) -> None:
+    owner, host = begun / ".lock.owner", socket.gethostname()
+    try:
+        for text, held in ((f"process {os.getpid()} on {host}", True), (f"process 999999999 on {host}", False),
+                           ("process 1 on elsewhere", True)):
+            owner.write_text(text + "\n")
+            assert json.loads(call(status_command, str(begun), "--json").stdout)["process"]["held"] is held
+    finally:
+        owner.unlink()
+
+
+def test_status_shows_trainings_half_way_and_shards_half_done(begun: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "nuclei"
+    shutil.copytree(begun, folder)
+    (folder / "1-generate" / "shape").rename(folder / "1-generate" / "shape.part")
+    (folder / "1-generate" / "shape.part" / "shards" / "00001.json").unlink()
+    (folder / ".progress").mkdir()
+    (folder / ".progress" / "train_mixed").write_text("150 300")
+    (folder / ".progress" / ".train_mixed").write_text("half")
+    told = json.loads(call(status_command, str(folder), "--json").stdout)
+    assert told["progress"] == [{"what": "train mixed", "done": 150.0, "total": 300.0}]
+    unit = next(u for u in told["units"] if u["unit"] == "1-generate/shape")
+    assert (unit["state"], unit["shards"], unit["shards_wanted"]) == ("partial", 1, 2)
+    assert "train mixed: 150 of 300, 50 %" in call(status_command, str(folder)).stderr
+
+
+def test_status_of_a_run_that_was_never_begun_says_how_to_begin() -> None:
+    result = call(status_command, "nuclei")
+    assert "synthgen run nuclei" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_report_writes_the_page_and_prints_its_path_or_its_twins(begun: Path) -> None:
+    page = call(report_command, str(begun)).stdout
+    assert page == f"{begun / 'report' / 'index.html'}\n"
+    assert Path(page.strip()).stat().st_size > 10_000
+    told = json.loads(call(report_command, "nuclei", "-S", f"run.out={begun.parent}", "--format", "json").stdout)
+    assert told == json.loads((begun / "report" / "report.json").read_text())
+    assert call(report_command, str(begun), "--format", "md").stdout == (begun / "report" / "summary.md").read_text()
+
+
+def test_report_of_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "nuclei"]) == 3
+    assert "is no run folder" in capsys.readouterr().err
