@@ -15,6 +15,7 @@ from synthgen.layouts.survey import ANGLES, Survey, axes_of, padded, radii
 from synthgen.types import Layout, Mask, Placed, Size
 
 ATTEMPTS = 24
+FEWEST = 4  # px of an object that must show in the frame
 ROOM = 2  # px kept free around an object that touches none
 PRESSED = 0.6  # share of the objects put against another that share a line with it; the rest may cover a little
 PRESS = 0.2  # share of an object that may be disputed when it is pressed against another
@@ -72,10 +73,13 @@ class Arrangement:
                 spots = self._places(rng, size, thing)
                 mask = cv2.dilate(padded(thing.mask, ROOM).view(np.uint8), _AROUND).view(bool)
                 room, share = ROOM, 0.0
+            fewest = min(FEWEST, int(np.count_nonzero(thing.mask)))
             best: tuple[float, int, int] | None = None
             for top, left in spots[_perhaps_free(occupied, thing.mask, spots, against)].tolist():
+                if np.count_nonzero(_cut(occupied, thing.mask, top, left)) < fewest:
+                    continue
                 taken = _taken(occupied, mask, top - room, left - room)
-                if taken is not None and taken <= share and (best is None or taken > best[0]):
+                if taken <= share and (best is None or taken > best[0]):
                     best = (taken, top, left)
                     if not press:
                         break  # any free place will do; pressed, the longest line of contact is the hardest to see
@@ -159,17 +163,19 @@ def _perhaps_free(occupied: Mask, mask: Mask, spots: NDArray[np.int64], against:
     return free
 
 
-def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float | None:
-    """Share of an object that would cover others; None where fewer than 4 px of it would show in the frame."""
+def _cut(occupied: Mask, mask: Mask, top: int, left: int) -> Mask:
+    """What of a mask would lie in the frame; an empty array where nothing would."""
     H, W = occupied.shape
-    h, w = mask.shape
-    y0, y1, x0, x1 = max(top, 0), min(top + h, H), max(left, 0), min(left + w, W)
-    if y0 >= y1 or x0 >= x1:
-        return None
-    inside = mask[y0 - top : y1 - top, x0 - left : x1 - left]
-    if np.count_nonzero(inside) < 4:
-        return None
-    return float(np.count_nonzero(inside & occupied[y0:y1, x0:x1]) / np.count_nonzero(mask))
+    inside: Mask = mask[max(-top, 0) : max(H - top, 0), max(-left, 0) : max(W - left, 0)]
+    return inside
+
+
+def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float:
+    """Share of an object that would cover others."""
+    inside = _cut(occupied, mask, top, left)
+    y0, x0 = max(top, 0), max(left, 0)
+    under = occupied[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
+    return float(np.count_nonzero(inside & under) / np.count_nonzero(mask))
 
 
 def _mark(occupied: Mask, thing: Placed) -> None:

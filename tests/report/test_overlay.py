@@ -30,7 +30,9 @@ def test_every_size_of_image_is_fitted_and_keeps_its_shape(size: tuple[int, int]
     assert shown.shape[:2] == tuple(max(1, round(s * factor)) for s in size)
 
 
-@pytest.mark.parametrize("mask", [np.zeros((40, 60), bool), np.ones((40, 60), bool), square(0, 0, 1), square(39, 59, 1)])
+@pytest.mark.parametrize(
+    "mask", [np.zeros((40, 60), bool), np.ones((40, 60), bool), square(0, 0, 1), square(39, 59, 1)]
+)
 def test_an_empty_a_full_and_a_one_pixel_mask_can_be_drawn(mask: np.ndarray) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     base, factor = fit_to(image, 200)

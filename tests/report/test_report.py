@@ -110,7 +110,9 @@ def test_the_head_says_the_verdict_then_three_reasons_then_what_this_n_can_show(
     ("NON-INFERIOR", "pass", "PASS Synthetic data did no harm, but was not shown to help"),
     ("HARMS", "fail", "REFUSED Synthetic data did harm"),
     ("INCONCLUSIVE", "warn", "PASS, with warnings Whether synthetic data helps cannot be told")])
-def test_the_first_line_says_whether_synthetic_data_helped(fabricate: Fabricate, utility: str, verdict: str, said: str) -> None:
+def test_the_first_line_says_whether_synthetic_data_helped(
+    fabricate: Fabricate, utility: str, verdict: str, said: str
+) -> None:
     _, page = page_of(fabricate(utility=utility, verdict=verdict))
     assert said in page.text[:400]
 

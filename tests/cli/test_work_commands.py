@@ -1,0 +1,86 @@
+"""init, run, plan, label and export on somebody's data, as a person would type them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from synthgen.cli import main
+from synthgen.formats.coco import Coco
+from synthgen.formats.images import Images
+from synthgen.testing import tiny_real
+
+QUICK = ("train.steps=2", "train.crop=32", "train.batch=2", "train.width=16", "train.calibration_folds=0", "shard_size=4",
+         "evaluate.permutations=19", "run.workers=1")
+
+
+def overrides(*more: str) -> list[str]:
+    """-S options that make a run quick."""
+    return [word for text in (*QUICK, *more) for word in ("-S", text)]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with somebody's seed, pool and test, and a shell standing in it."""
+    names = ["round", "long"]
+    Coco().write(iter(tiny_real(6, seed=1)), tmp_path / "bugs/seed", names)
+    Images().write(iter(tiny_real(3, seed=2)), tmp_path / "bugs/pool", names)
+    Coco().write(iter(tiny_real(3, seed=3)), tmp_path / "bugs/test", names)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_init_writes_a_recipe_that_validate_accepts_and_finds_the_parts(project):
+    assert main(["init", "bugs", "-o", "sub/recipe.yaml"]) == 0
+    text = Path("sub/recipe.yaml").read_text()
+    assert "name: bugs" in text
+    assert all(f"../bugs/{part}" in text for part in ("seed", "pool", "test"))
+    assert main(["validate", "sub/recipe.yaml"]) == 0
+
+
+def test_init_does_not_write_over_a_file_unless_forced(project, capsys):
+    Path("recipe.yaml").write_text("mine")
+    assert main(["init", "bugs"]) == 3
+    assert Path("recipe.yaml").read_text() == "mine"
+    assert main(["init", "bugs", "--force"]) == 0
+
+
+def test_init_says_what_is_wrong_with_a_folder_without_data(project, capsys):
+    Path("empty").mkdir()
+    assert main(["init", "empty"]) == 3
+    assert "no format fits" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, capsys):
+    assert main(["init", "bugs"]) == 0
+    one = overrides("generate.warp.count=4", "generate.keep.count=4") if "name: warp" in Path("recipe.yaml").read_text() \
+        else overrides("generate.shape.count=4", "generate.keep.count=4")
+    assert main(["plan", "recipe.yaml", *one]) == 0
+    assert not Path("runs").exists(), "plan must not write"
+    code = main(["run", "recipe.yaml", *one])
+    assert code in (0, 4)                                   # two steps of training may well be refused
+    assert Path("runs/bugs/report/index.html").stat().st_size > 10_000
+    assert Path("runs/bugs/7-export").exists() == (code == 0)
+    capsys.readouterr()
+    assert main(["plan", "recipe.yaml", *one, "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)
+    assert all(s["action"] == "reuse" for s in steps if code == 0 or not s["stage"].startswith("7")), steps
+    # Only what depends on a change is made again, and the plan says why.
+    assert main(["plan", "recipe.yaml", *one, "-S", "label.accept=0.9", "--json"]) == 0
+    changed = {s["unit"]: s["why"] for s in json.loads(capsys.readouterr().out) if s["action"] == "make"}
+    assert "label" in " ".join(changed)
+    assert "4-train/mixed" not in changed
+    assert "accept: 0.5 → 0.9" in changed["5-label"]
+    # The labeler serves on its own.
+    assert main(["label", "bugs/pool", "-m", "runs/bugs/4-train/model", "-o", "out/labelled"]) == 0
+    assert len(json.loads(Path("out/labelled/annotations.json").read_text())["images"]) == 3
+    assert main(["label", "bugs/pool", "-m", "runs/bugs/4-train/model", "-o", "out/labelled"]) == 3
+    assert main(["label", "bugs/pool", "-m", "bugs", "-o", "out/other"]) == 3
+    assert not Path("out/other").exists()
+    if code == 0:
+        assert main(["export", "recipe.yaml", *one, "--to", "masks", "-o", "out/masks"]) == 0
+        assert main(["export", "recipe.yaml", *one, "--to", "yolo", "-o", "out/strict", "--strict"]) == 3
+        assert not Path("out/strict").exists()
