@@ -71,21 +71,21 @@ def main() -> None:
     asked = parser.parse_args()
     overrides = tuple(asked.overrides)
     for seed in range(asked.seeds):
-        run(load(asked.recipe, (*overrides, f"seed={seed}", f"run.out={asked.folder}/seed-{seed}")), silent, until="mix")
+        settings = (*overrides, f"seed={seed}", f"run.out={asked.folder}/seed-{seed}")
+        run(load(asked.recipe, settings), silent, until="mix")
     jobs = [
         (one, (asked.recipe, overrides, asked.folder, seed, arm)) for seed in range(asked.seeds) for arm in asked.arms
     ]
     in_parallel(jobs, asked.workers, silent, "arms")
     first = job(asked.recipe, overrides, asked.folder, 0)
     metrics = [m for m in METRICS[first.recipe.task] if m in KNOWN]
-    print(f"\n{asked.recipe}: mean over {asked.seeds} seeds [95 % over seeds]; {len(ingest.part(first, 'test'))} test images")
+    n = len(ingest.part(first, "test"))
+    print(f"\n{asked.recipe}: mean over {asked.seeds} seeds [95 % over seeds]; {n} test images")
+    places = [job(asked.recipe, overrides, asked.folder, seed).work for seed in range(asked.seeds)]
     for arm in asked.arms:
         cells = []
         for metric in metrics:
-            values = [
-                value_of(read_json(job(asked.recipe, overrides, asked.folder, s).work.path(f"arms/{arm}") / "scores.json"), metric)
-                for s in range(asked.seeds)
-            ]
+            values = [value_of(read_json(place.path(f"arms/{arm}") / "scores.json"), metric) for place in places]
             half = math.nan
             if len(values) > 1:
                 half = t_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))

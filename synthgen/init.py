@@ -169,7 +169,7 @@ def recipe_for(seen: Seen, name: str | None, beside: Path) -> str:
     ]
     if max(bad) > 0.02:
         lines.append(
-            f"  max_bad_fraction: {np.ceil(max(bad) * 20) / 20:.2f}     # some files cannot be used: synthgen data check"
+            f"  max_bad_fraction: {np.ceil(max(bad) * 20) / 20:.2f}     # some files are bad: synthgen data check"
         )
     lines += _making(seen)
     return "\n".join(lines) + "\n"
@@ -197,7 +197,7 @@ def _making(seen: Seen) -> list[str]:
     return [
         "generate:",
         first,
-        "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}   # real images with objects added",
+        "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}   # real images, more in them",
         "mix: {real: 0.5}",
         f"train: {{use: labeler, crop: {crop}, steps: 400, calibration_folds: {2 if seed.labelled < 20 else 3}}}",
         "label: {accept: 0.5, ignore: 0.15}",

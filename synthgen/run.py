@@ -157,6 +157,7 @@ def _keep_recipe(loaded: Loaded, job: Job) -> None:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "device": job.device,
+            "source": str(loaded.path),
             "seed": loaded.recipe.seed,
             "recipe": key_of(resolved),
             "overrides": list(loaded.overrides),

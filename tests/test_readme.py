@@ -26,12 +26,18 @@ def commands() -> list[str]:
 def test_every_command_of_the_readme_works_in_order_in_a_new_folder(tmp_path):
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     environment = {
-        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",
-        "SYNTHGEN_RUN_OVERRIDES": FAST, "SYNTHGEN_PLAN_OVERRIDES": FAST, "SYNTHGEN_PREVIEW_OVERRIDES": FAST,
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "SYNTHGEN_RUN_OVERRIDES": FAST,
+        "SYNTHGEN_PLAN_OVERRIDES": FAST,
+        "SYNTHGEN_PREVIEW_OVERRIDES": FAST,
     }
     assert len(commands()) >= 8
     for command in commands():
-        done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+        )
         # The four test tiles and four steps of training may well be refused by the gate; everything else must work.
         allowed = (0, 4) if command.startswith("synthgen run") else (0,)
         assert done.returncode in allowed, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -47,7 +53,9 @@ def test_every_figure_in_the_readme_is_what_a_command_printed():
     shown = re.findall(r"<!-- measured: ([\w-]+) -->\n```text\n(.*?)```", README, re.S)
     assert {name for name, _ in shown} == {p.stem for p in (ROOT / "docs/measured").glob("*.txt")}
     for name, text in shown:
-        assert text == (ROOT / f"docs/measured/{name}.txt").read_text(), f"make figures; {name} in the README is not what was measured"
+        assert text == (ROOT / f"docs/measured/{name}.txt").read_text(), (
+            f"make figures; {name} in the README is not what was measured"
+        )
 
 
 def test_the_pictures_of_the_readme_exist():

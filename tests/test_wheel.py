@@ -21,32 +21,74 @@ MAPPED = {
 
 def tracked(folder: str) -> set[str]:
     """Files below a folder that belong to the project, as git knows them; all files where there is no git."""
-    found = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", folder], cwd=ROOT, capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", folder], cwd=ROOT, capture_output=True, text=True
+    )
     if found.returncode == 0:
-        return {line.removeprefix(folder + "/") for line in found.stdout.splitlines() if (ROOT / line).is_file()}
-    return {p.relative_to(ROOT / folder).as_posix() for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+        return {line.removeprefix(f"{folder}/") for line in found.stdout.splitlines() if (ROOT / line).is_file()}
+    return {
+        p.relative_to(ROOT / folder).as_posix()
+        for p in (ROOT / folder).rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
 
 
 @pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_packages_the_recipes_and_the_assets(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    missing = [f"{folder}/{name}" for folder, package in MAPPED.items() for name in tracked(folder) if f"{package}/{name}" not in inside]
+    missing = [
+        f"{folder}/{name}"
+        for folder, package in MAPPED.items()
+        for name in tracked(folder)
+        if f"{package}/{name}" not in inside
+    ]
     assert not missing
 
 
 @pytest.mark.slow
 def test_the_wheel_finds_its_recipes_and_data_from_another_directory(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    code = ("import synthgen; assert str(synthgen.__file__).startswith({site!r}), synthgen.__file__\n"
-            "from synthgen.cli import main; raise SystemExit(main(['validate', 'nuclei']))").format(site=str(site))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"},
-                          capture_output=True, text=True)
+    code = (
+        "import synthgen; assert str(synthgen.__file__).startswith({site!r}), synthgen.__file__\n"
+        "from synthgen.cli import main; raise SystemExit(main(['validate', 'nuclei']))"
+    ).format(site=str(site))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "is valid" in done.stderr + done.stdout

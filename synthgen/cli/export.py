@@ -16,7 +16,9 @@ from synthgen.cli.common import overrides_option, recipe_argument, say
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="New folder for the dataset.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the format. Repeatable.")
 @click.option("--strict", is_flag=True, help="Write nothing when the format cannot hold everything.")
-def command(recipe: str, overrides: tuple[str, ...], target: str, out: Path, options: tuple[str, ...], strict: bool) -> None:
+def command(
+    recipe: str, overrides: tuple[str, ...], target: str, out: Path, options: tuple[str, ...], strict: bool
+) -> None:
     """Write the dataset of RECIPE's finished run in another format: seed, synthetic samples and the labelled pool.
 
     A dataset that the gate refused is not written (exit 4).
@@ -36,7 +38,8 @@ def command(recipe: str, overrides: tuple[str, ...], target: str, out: Path, opt
     job = job_of(loaded)
     undone = [s.unit for s in plan(job) if s.why is not None and not s.unit.startswith("7-export")]
     if undone:
-        raise DataError(f"{run_folder(loaded)}: the run is not finished ({', '.join(undone[:3])} …); synthgen run {recipe}")
+        missing = ", ".join(undone[:3])
+        raise DataError(f"{run_folder(loaded)}: the run is not finished ({missing} …); synthgen run {recipe}")
     if evaluate.verdict(job)["verdict"] == "fail":
         raise GateRefused(f"the gate refused this dataset; the report says why: synthgen report {recipe}")
     writer: Format = plugins.build("formats", target, options_of(options))

@@ -96,11 +96,12 @@ def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:
     if unit == "5-label" and run.state("0-ingest/pool") == "done":
         pool = sum(read_json(p)["count"] for p in sorted((folder / "0-ingest" / "pool").glob("[0-9]*.json")))
         wanted = -(-pool // size)
-    about = "" if not done and wanted is None else f"{done} shards" if wanted is None else f"{done} of {wanted} shards"
+    noun = "shard" if (done if wanted is None else wanted) == 1 else "shards"
+    about = "" if not done and wanted is None else f"{done} {noun}" if wanted is None else f"{done} of {wanted} {noun}"
     return {
         "shards": done,
         "shards_wanted": wanted,
-        "about": about.replace("1 shards", "1 shard") if about == "1 shards" else about,
+        "about": about,
     }
 
 

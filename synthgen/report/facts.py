@@ -66,7 +66,7 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
 
 
 def stages_of(run: OnDisk) -> list[Json]:
-    """Each stage with its units: {"stage", "title", "state", "units": [{"unit", "state"}]}; without units it is `none`."""
+    """Each stage with its units: {"stage", "title", "state", "units": [{"unit", "state"}]}; `none` without units."""
     found: dict[str, list[Json]] = {stage: [] for stage in TITLES}
     for unit in run.units:
         found.setdefault(unit.split("/")[0], []).append({"unit": unit, "state": run.state(unit)})

@@ -1,4 +1,4 @@
-"""The page: the template, filled. Everything from the user's data is escaped by Jinja; only our own SVG and CSS are not."""
+"""The page: the template, filled. Jinja escapes all that comes from the user's data; our own SVG and CSS are safe."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from synthgen import plugins
 from synthgen.checks import as_json, run_checks, verdict_of
+from synthgen.images import hash_image
 from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.metrics.features import common_size, handcrafted, one_path, spectrum
@@ -164,16 +165,15 @@ def _labelled(labeler: Labeler, data: Dataset, tta: bool) -> list[tuple[Labels, 
 
 
 def _pool_scores(labelled: Stored, truth: Stored) -> list[Json]:
-    """Records of the pool's labels against the truth that was kept aside, matched by file name; empty without."""
-    known = {truth.about(k)["meta"].get("file", truth.entries[k].id): k for k in range(len(truth))}
+    """Records of the pool's labels against the truth that was kept aside, matched by the pixels; empty without."""
+    known = {hash_image(truth[k].image): k for k in range(len(truth))}
     out = []
     for k in range(len(labelled)):
-        file = labelled.about(k)["meta"].get("file")
-        if file in known:
-            mine, right = labelled.labels(k), truth.labels(known[file])
-            assert mine is not None
-            assert right is not None
-            out.append(score_image(mine, right))
+        mine = labelled[k]
+        at = known.get(hash_image(mine.image))
+        right = None if at is None else truth.labels(at)
+        if mine.labels is not None and right is not None:
+            out.append(score_image(mine.labels, right))
     return out
 
 

@@ -88,7 +88,7 @@ def test_preview_into_a_folder_that_cannot_be_written_is_an_error_of_the_machine
 
 def test_status_says_what_is_done_and_what_is_missing(begun: Path) -> None:
     result = call(status_command, str(begun))
-    rows = dict(reversed(line.split()[:2]) for line in result.stdout.splitlines())        # type: ignore[misc]
+    rows = {line.split()[1]: line.split()[0] for line in result.stdout.splitlines()}
     assert rows["1-generate/shape"] == "done"
     assert rows["4-train/mixed"] == "missing"
     assert "2 of 2 shards" in result.stdout

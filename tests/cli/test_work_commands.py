@@ -12,8 +12,16 @@ from synthgen.formats.coco import Coco
 from synthgen.formats.images import Images
 from synthgen.testing import tiny_real
 
-QUICK = ("train.steps=2", "train.crop=32", "train.batch=2", "train.width=16", "train.calibration_folds=0", "shard_size=4",
-         "evaluate.permutations=19", "run.workers=1")
+QUICK = (
+    "train.steps=2",
+    "train.crop=32",
+    "train.batch=2",
+    "train.width=16",
+    "train.calibration_folds=0",
+    "shard_size=4",
+    "evaluate.permutations=19",
+    "run.workers=1",
+)
 
 
 def overrides(*more: str) -> list[str]:
@@ -56,12 +64,15 @@ def test_init_says_what_is_wrong_with_a_folder_without_data(project, capsys):
 @pytest.mark.slow
 def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, capsys):
     assert main(["init", "bugs"]) == 0
-    one = overrides("generate.warp.count=4", "generate.keep.count=4") if "name: warp" in Path("recipe.yaml").read_text() \
+    one = (
+        overrides("generate.warp.count=4", "generate.keep.count=4")
+        if "name: warp" in Path("recipe.yaml").read_text()
         else overrides("generate.shape.count=4", "generate.keep.count=4")
+    )
     assert main(["plan", "recipe.yaml", *one]) == 0
     assert not Path("runs").exists(), "plan must not write"
     code = main(["run", "recipe.yaml", *one])
-    assert code in (0, 4)                                   # two steps of training may well be refused
+    assert code in (0, 4)  # two steps of training may well be refused
     assert Path("runs/bugs/report/index.html").stat().st_size > 10_000
     assert Path("runs/bugs/7-export").exists() == (code == 0)
     capsys.readouterr()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def fabricate(tmp_path: Path) -> Callable[..., Path]:
 def weave(runs: Path, fabric: Fabric) -> Path:
     """The run folder of a fabric."""
     folder = runs / fabric.name
-    resolved = {
+    resolved: dict[str, Any] = {
         "schema": "synthgen/1",
         "name": fabric.name,
         "task": fabric.task,
@@ -148,13 +148,14 @@ def _parts(fabric: Fabric) -> dict[str, list[Sample]]:
 
 
 def doubtful(labels: Labels, classes: int = 1) -> Labels:
-    """Labels that a labeler might give: the first object lost, the rest to review or accepted; every other class wrong."""
+    """Labels that a labeler might give: the first object lost, the rest to review or accepted; wrong classes."""
     if labels.image_class is not None:
         return replace(labels, image_class=(labels.image_class * 2) % classes, image_score=0.7)
-    states: Sequence[State] = ["to_review", "accepted", "ignored"][:len(labels) - 1]
+    possible: tuple[State, ...] = ("to_review", "accepted", "ignored")
+    states = possible[: len(labels) - 1]
     assert labels.masks is not None
     return Labels(size=labels.size, classes=labels.classes[1:], boxes=labels.boxes[1:], masks=labels.masks[1:],
-                  scores=np.full(len(labels) - 1, 0.4, np.float32), states=tuple(states))
+                  scores=np.full(len(labels) - 1, 0.4, np.float32), states=states)
 
 
 def _make(folder: Path, unit: str, fabric: Fabric, parts: dict[str, list[Sample]]) -> None:

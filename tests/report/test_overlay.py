@@ -20,7 +20,8 @@ def square(top: int, left: int, side: int = 10, size: tuple[int, int] = (40, 60)
 
 
 def near(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return np.abs(picture.astype(int) - np.array(colour)).sum(2) < 60
+    close: np.ndarray = np.abs(picture.astype(int) - np.array(colour)).sum(2) < 60
+    return close
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (28, 28), (128, 96), (2000, 1500)])
