@@ -192,12 +192,12 @@ def _making(seen: Seen) -> list[str]:
     first = (
         "  - {name: warp, use: compose, layout: warp, count: 200}        # the seed's arrangements, bent"
         if few
-        else "  - {name: shape, use: compose, layout: shape, count: 200}      # outlines that nobody drew"
+        else "  - {name: shape, use: compose, layout: shape, count: 200}   # outlines that nobody drew"
     )
     return [
         "generate:",
         first,
-        "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}   # real images, more in them",
+        "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}  # real images, more in them",
         "mix: {real: 0.5}",
         f"train: {{use: labeler, crop: {crop}, steps: 400, calibration_folds: {2 if seed.labelled < 20 else 3}}}",
         "label: {accept: 0.5, ignore: 0.15}",

@@ -19,13 +19,13 @@ from pydantic.dataclasses import dataclass
 
 import synthgen
 from synthgen.errors import DataError
-from synthgen.geometry import encode_crop, id_map, mask_box, touches_border
+from synthgen.geometry import decode, encode_crop, id_map, mask_box, touches_border
 from synthgen.images import list_images, read_image
 from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
 from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
-from synthgen_compose.background import fitted, object_free
+from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
 from synthgen_compose.harmonise import NoiseModel, noise_model
 from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint
@@ -39,7 +39,7 @@ class Compose:
 
     layout: LayoutName = "shape"
     """resample = the seed's objects moved; warp = its arrangements bent; shape = new outlines."""
-    background: tuple[Background | Path, ...] = ("inpaint",)
+    background: Annotated[tuple[Background | Path, ...], Field(min_length=1)] = ("inpaint",)
     """inpaint = seed images freed of their objects; keep = seed images with their own objects; or a folder."""
     blend: Annotated[tuple[Blend, ...], Field(min_length=1)] = ("feather", "gaussian", "poisson")
     """Blends, taken in turn for the same layout: feather | gaussian | poisson | hard, and add: light adds up, as in
@@ -57,7 +57,7 @@ class Compose:
     noise: bool = True
     """Put the sensor's noise back where warping smoothed it."""
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = None
-    """Height and width of the images, px; null = as in the seed."""
+    """Height and width of the images, px; null = as in the seed, as those with the background keep always are."""
 
     def __post_init__(self) -> None:
         if self.density[0] > self.density[1]:
@@ -72,7 +72,8 @@ class Compose:
     def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
         """Cut the bank, model the layouts, measure the noise. The pool gives the noise its reference.
 
-        Raises: DataError when the seed has too little to compose from, or a background folder is empty.
+        Raises: DataError when the seed has too little to compose from, its objects leave no background, or a
+        background folder is empty.
         """
         del pool  # its images may hold objects: no background to paste on
         seed = survey(real)
@@ -84,9 +85,16 @@ class Compose:
                     raise DataError(f"{context.base / source}: there are no images here to use as backgrounds")
                 folders.append(files)
         labelled = [k for k in range(len(real)) if (lab := real[k].labels) is not None and lab.masks is not None]
+        grounds = [k for k in labelled if (lab := real[k].labels) is not None and not covered(lab).all()]
+        if "inpaint" in self.background and not grounds:
+            raise DataError(
+                "background inpaint: the seed's objects leave no background to fill from; say background: [keep], or "
+                "name a folder of images without objects"
+            )
         self._fitted = _Fitted(
             real,
             labelled,
+            grounds,
             seed,
             cut(real, seed),
             layout_model(self.layout, seed, self.density, self.touching),
@@ -108,7 +116,7 @@ class Compose:
             canvas, parent, background = self._background(f, rng)
             size = frame_size(canvas)
             if background == "keep":
-                things = f.extra.add(rng, size, canvas.ids > 0, share=float(rng.uniform(0.2, 0.7)))
+                things = f.extra.add(rng, size, canvas.ids != 0, share=float(rng.uniform(0.2, 0.7)))
             else:
                 things = f.layouts.sample(rng, size).objects
             noise = (f.noise, rng_of(seed_of(seed, "noise"))) if self.noise else None
@@ -149,7 +157,7 @@ class Compose:
     def _background(self, f: _Fitted, rng: np.random.Generator) -> tuple[Canvas, str, str]:
         """A canvas, the id of the image that it was made from, and what kind of background it is."""
         source = self.background[rng.integers(len(self.background))]
-        k = int(rng.choice(f.labelled))
+        k = int(rng.choice(f.grounds if source == "inpaint" else f.labelled))
         sample = f.real[k]
         assert sample.labels is not None
         turn = int(rng.integers(8)) if f.survey.any_angle else 4 * int(rng.integers(2))
@@ -162,6 +170,8 @@ class Compose:
             return canvas_on(fitted(_turned(f.object_free(k), turn), size, rng)), sample.id, "inpaint"
         image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
         canvas = canvas_on(image)
+        if sample.labels.ignore is not None:
+            canvas.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
         for number in np.unique(ids[ids > 0]):
             own = ids == number
             box = mask_box(own)
@@ -182,6 +192,7 @@ class _Fitted:
         self,
         real: Dataset,
         labelled: list[int],
+        grounds: list[int],
         seed: Survey,
         cutouts: dict[int, Cutout],
         layouts: LayoutModel,
@@ -191,7 +202,7 @@ class _Fitted:
         root: int,
         base: Path,
     ) -> None:
-        self.real, self.labelled, self.survey, self.cutouts = real, labelled, seed, cutouts
+        self.real, self.labelled, self.grounds, self.survey, self.cutouts = real, labelled, grounds, seed, cutouts
         self.layouts, self.extra, self.noise, self.folders, self.root, self.base = (
             layouts,
             extra,
@@ -250,7 +261,8 @@ def labels_of(canvas: Canvas, min_visible: float) -> Labels:
         masks.append(encode_crop(shown[y0:y1, x0:x1], top + y0, left + x0, size))
         amodal.append(masks[-1] if seen[k] == framed[k] else encode_crop(crop, top, left, size))
     dropped = [k + 1 for k in range(n) if k not in set(keep) and seen[k] > 0]
-    ignore = encode_crop(np.isin(canvas.ids, dropped), 0, 0, size) if dropped else None
+    away = np.isin(canvas.ids, [-1, *dropped]) if dropped or (canvas.ids < 0).any() else None
+    ignore = None if away is None else encode_crop(away, 0, 0, size)
     return Labels(
         size=size,
         classes=np.asarray([canvas.classes[k] for k in keep], np.int64),

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.geometry import id_map
-from synthgen.types import Image, Labels
+from synthgen.geometry import decode, id_map
+from synthgen.types import Image, Labels, Mask
 from synthgen_compose.bank import RIM
 
 MARGIN = RIM + 2  # px around an object that still carry its glow
@@ -20,11 +20,10 @@ def object_free(image: Image, labels: Labels, rng: np.random.Generator) -> Image
     filled from the coarser level. The grain is what real background deviates from its own blur, taken from
     another place of the same image.
     """
-    holes = cv2.dilate((id_map(labels) > 0).astype(np.uint8), _disc(MARGIN)) > 0
+    holes = covered(labels)
     if not holes.any():
         return image.copy()
-    if holes.all():
-        raise ValueError("the objects leave no background to fill from")
+    assert not holes.all(), "the objects leave no background to fill from"
     filled = pull_push(image.astype(np.float32), ~holes)
     smooth = cv2.GaussianBlur(filled, (0, 0), 1.5)
     grain = (filled - smooth) * ~holes[..., None]
@@ -46,6 +45,14 @@ def object_free(image: Image, labels: Labels, rng: np.random.Generator) -> Image
     noise[targets[left, 0], targets[left, 1]] = grain[at[:, 0], at[:, 1]]
     base = np.where(holes[..., None], cv2.GaussianBlur(filled, (0, 0), 2.0) + noise, filled)
     return np.clip(base + 0.5, 0, 255).astype(np.uint8)
+
+
+def covered(labels: Labels) -> Mask:
+    """(H, W): what is no background to use: objects with their glow, and what the labels ignore."""
+    things = id_map(labels) > 0
+    if labels.ignore is not None:
+        things |= decode([labels.ignore], labels.size)[0]
+    return np.asarray(cv2.dilate(things.view(np.uint8), _disc(MARGIN)) > 0)
 
 
 def pull_push(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:

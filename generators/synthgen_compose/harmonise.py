@@ -63,6 +63,8 @@ def noise_model(images: Dataset) -> NoiseModel:
         if inside.sum() >= 8:
             middles.append(float(np.median(b[inside])))
             levels.append(float(np.median(s[inside])))
+    if not middles:  # a seed of so few pixels that no bin has enough of them
+        middles, levels = [float(np.median(b))], [float(np.median(s))]
     return NoiseModel(np.asarray(middles), np.asarray(levels))
 
 

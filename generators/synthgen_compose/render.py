@@ -23,7 +23,7 @@ Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 class Canvas:
     """A picture in the making.
 
-    pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted.
+    pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted, −1 ignored.
     areas: px of each whole object, outside the frame included. amodal: (crop, top, left) inside the frame.
     """
 
