@@ -6,6 +6,7 @@ a labeler learns to look past the seams; occlusion is resolved before labels are
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from synthgen.store import Stored, write_all
 from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
-from synthgen_compose.harmonise import NoiseModel, noise_model
+from synthgen_compose.harmonise import NoiseModel, blur_to, noise_model, sharpness
 from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint
 
 Background = Literal["inpaint", "keep"]
@@ -56,6 +57,8 @@ class Compose:
     """How far an object's surroundings are shifted to the colour of the place it comes to."""
     noise: bool = True
     """Put the sensor's noise back where warping smoothed it."""
+    sharpness: bool = True
+    """Blur the sharper of the two where objects come to backgrounds from a folder."""
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = None
     """Height and width of the images, px; null = as in the seed, as those with the background keep always are."""
 
@@ -113,20 +116,21 @@ class Compose:
         for seed in seeds:
             rng = rng_of(seed_of(seed >> 8, "compose"))
             blend = self.blend[(seed & 0xFF) % len(self.blend)]
-            canvas, parent, background = self._background(f, rng)
+            ground = self._background(f, rng)
+            canvas = ground.canvas
             size = frame_size(canvas)
-            if background == "keep":
+            if ground.kind == "keep":
                 things = f.extra.add(rng, size, canvas.ids != 0, share=float(rng.uniform(0.2, 0.7)))
             else:
                 things = f.layouts.sample(rng, size).objects
-            noise = (f.noise, rng_of(seed_of(seed, "noise"))) if self.noise else None
+            noise = (ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else None
             for thing in things:
                 assert thing.source is not None
                 gain = float(np.exp(rng.normal(0, self.gain_sd)))
-                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, noise)
+                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, noise, ground.soften)
             image = cv2.convertScaleAbs(np.maximum(canvas.pixels, 0))  # rounds, and stops at 255
             labels = labels_of(canvas, self.min_visible)
-            parents = (parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
+            parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
             yield Sample(
                 f"compose-{seed:016x}",
                 image,
@@ -135,7 +139,7 @@ class Compose:
                 {
                     "blend": blend,
                     "layout": self.layout,
-                    "background": background,
+                    "background": ground.kind,
                     "sources": [s for s in canvas.sources if s >= 0],
                 },
             )
@@ -154,8 +158,8 @@ class Compose:
             list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"]))
         )
 
-    def _background(self, f: _Fitted, rng: np.random.Generator) -> tuple[Canvas, str, str]:
-        """A canvas, the id of the image that it was made from, and what kind of background it is."""
+    def _background(self, f: _Fitted, rng: np.random.Generator) -> _Ground:
+        """What the objects of one sample are put on."""
         source = self.background[rng.integers(len(self.background))]
         k = int(rng.choice(f.grounds if source == "inpaint" else f.labelled))
         sample = f.real[k]
@@ -165,9 +169,18 @@ class Compose:
         if isinstance(source, Path):
             files = f.folders[[p for p in self.background if isinstance(p, Path)].index(source)]
             file = files[rng.integers(len(files))]
-            return canvas_on(fitted(_turned(read_image(file), turn), size, rng)), file.name, "folder"
+            canvas = canvas_on(fitted(_turned(read_image(file), turn), size, rng))
+            soften = 0.0
+            if self.sharpness:
+                there, here = sharpness(canvas.pixels), sharpness(sample.image.astype(np.float32))
+                if there > here:
+                    canvas.pixels = cv2.GaussianBlur(canvas.pixels, (0, 0), max(blur_to(canvas.pixels, here), 0.1))
+                else:
+                    soften = blur_to(sample.image.astype(np.float32), there)
+            grainy = noise_model([Sample("background", cv2.convertScaleAbs(canvas.pixels))])
+            return _Ground(canvas, file.name, "folder", grainy, soften)
         if source == "inpaint":
-            return canvas_on(fitted(_turned(f.object_free(k), turn), size, rng)), sample.id, "inpaint"
+            return _Ground(canvas_on(fitted(_turned(f.object_free(k), turn), size, rng)), sample.id, "inpaint", f.noise)
         image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
         canvas = canvas_on(image)
         if sample.labels.ignore is not None:
@@ -182,7 +195,19 @@ class Compose:
             canvas.areas.append(int(own.sum()))
             canvas.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
             canvas.sources.append(-1)
-        return canvas, sample.id, "keep"
+        return _Ground(canvas, sample.id, "keep", f.noise)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """A canvas, the id of the image that it was made from, what kind it is (inpaint, keep, folder), the grain that it
+    has, and the blur (sigma, px) that objects need to be no sharper than it."""
+
+    canvas: Canvas
+    parent: str
+    kind: str
+    noise: NoiseModel
+    soften: float = 0.0
 
 
 class _Fitted:

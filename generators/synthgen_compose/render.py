@@ -49,12 +49,14 @@ def paint(
     gain: float,
     match: float,
     noise: tuple[NoiseModel, np.random.Generator] | None = None,
+    soften: float = 0.0,
 ) -> None:
     """Paint one object over what is there.
 
     gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
     shifted to the colour of the place it comes to. noise: what real images show at each brightness, and the
-    randomness to put back what is missing of it.
+    randomness to put back what is missing of it. soften: sigma (px) of a blur of the object, where the place it comes
+    to is less sharp than its own picture.
     An object wholly outside the frame paints nothing and gets no number.
     """
     H, W = canvas.ids.shape
@@ -71,6 +73,8 @@ def paint(
     if not shown.any():
         return
     pixels, known = warped(thing, cutout)
+    if soften:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), soften), np.float32)
     here = canvas.pixels[frame]
     source = pixels[inner]
     alpha = _alpha(mask, known, blend)[inner]
@@ -94,7 +98,7 @@ def paint(
         ring = (cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~region & ~inside
         membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
         canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
-    if noise is not None and not _exact(thing):
+    if noise is not None and (soften or not _exact(thing)):
         # What is saturated in the source has no noise to lose.
         painted = (alpha > 0.02) & (canvas.pixels[frame][..., 1] < 0.97 * 255)
         canvas.pixels[frame] = restore_noise(np.ascontiguousarray(canvas.pixels[frame]), painted, *noise)

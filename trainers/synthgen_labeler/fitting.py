@@ -20,6 +20,7 @@ from torch import nn
 from synthgen.augment import CLASSIFY, DENSE, Augment
 from synthgen.seeds import seed_of
 from synthgen.types import Context, Mixture
+from synthgen_labeler import CHECKPOINT_EVERY
 from synthgen_labeler.data import Data, Plan
 from synthgen_labeler.inference import CompactLabeler, Settings
 from synthgen_labeler.module import Training
@@ -86,7 +87,7 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
     module = Training(network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed)
     augment = Augment(train.augment if train.augment is not None else DENSE if dense else CLASSIFY)
     data = Data(train, augment, Plan(options.steps, options.batch, options.crop, dense, context.seed))
-    progress = Progress(context, every=50)
+    progress = Progress(context, every=CHECKPOINT_EVERY)
     callbacks: list[pl.Callback] = [progress] + ([FrozenNorm()] if options.weights != "random" else [])
     checkpoint = context.folder / CHECKPOINT
     with _quiet():

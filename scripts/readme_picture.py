@@ -1,0 +1,62 @@
+"""The README's picture, from a finished run of `nuclei`: `python scripts/readme_picture.py RUN_FOLDER docs/images/demo.png`.
+
+Three rows: the real seed with its labels, synthetic tiles (plain above, known outlines below), the real pool with the
+labels that it got.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from synthgen.overlay import draw, fit_to, stretch_for
+from synthgen.store import Stored
+from synthgen.types import Image, Sample
+
+SIDE, GAP, LEFT = 190, 6, 150
+
+
+def row(samples: Sequence[Sample], stretch: object, outlined: bool) -> Image:
+    """Samples side by side."""
+    cells = []
+    for sample in samples:
+        picture, factor = fit_to(stretch(sample.image), SIDE)  # type: ignore[operator]
+        assert sample.labels is not None
+        cells.append(draw(picture, sample.labels, factor) if outlined else picture)
+    return np.concatenate([np.pad(c, ((0, 0), (0, GAP), (0, 0)), constant_values=255) for c in cells], axis=1)
+
+
+def main() -> None:
+    """Draw and write the picture."""
+    run, out = Path(sys.argv[1]), Path(sys.argv[2])
+    seed, pool = Stored(run / "0-ingest/seed"), Stored(run / "5-label/shards")
+    made = {name: Stored(run / f"1-generate/{name}/shards") for name in ("shape", "warp", "keep")}
+    synthetic = [made["shape"][0], made["shape"][6], made["warp"][2], made["keep"][4]]
+    stretch = stretch_for([s.image for s in seed])
+    rows = [
+        ("real, labelled\nby a person", row(seed[:4], stretch, True)),
+        ("synthetic", row(synthetic, stretch, False)),
+        ("… and its known\noutlines", row(synthetic, stretch, True)),
+        ("real pool, labelled\nby the labeler", row([pool[k] for k in (0, 2, 4, 6)], stretch, True)),
+    ]
+    height = sum(r.shape[0] + GAP for _, r in rows)
+    page = PIL.Image.new("RGB", (LEFT + rows[0][1].shape[1], height), "white")
+    pen = PIL.ImageDraw.Draw(page)
+    y = 0
+    for text, picture in rows:
+        page.paste(PIL.Image.fromarray(picture), (LEFT, y))
+        pen.multiline_text((4, y + 10), text, fill="black", font=PIL.ImageFont.load_default(15))
+        y += picture.shape[0] + GAP
+    out.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(out), cv2.cvtColor(np.asarray(page), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    main()
