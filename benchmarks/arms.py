@@ -21,7 +21,7 @@ from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.metrics.bounds import t_quantile
 from synthgen.recipe.load import load
 from synthgen.run import job_of, run
-from synthgen.stages import Job, ingest, keys, mix, train
+from synthgen.stages import Job, filter, ingest, keys, mix, train  # noqa: A004
 from synthgen.stages.evaluate import METRICS
 from synthgen.store import read_json, write_json
 from synthgen.types import silent
@@ -41,7 +41,9 @@ def one(recipe: str, overrides: tuple[str, ...], folder: str, seed: int, arm: st
 
     here = replace(job(recipe, overrides, folder, seed), threads=1)
     sides = ARMS[arm]
-    needs = {"arm": arm, "after": keys(mix.units(here)), "train": here.recipe.train.options}
+    # An arm that mixes nothing does not depend on how is mixed.
+    before = {"real": ingest.units, "synthetic": filter.units, "mixed": mix.units}[arm](here)
+    needs = {"arm": arm, "after": keys(before), "train": here.recipe.train.options}
 
     def make(place: Path) -> None:
         mixture = mix.mixture(here, synthetic=sides.get("synthetic", True), real=sides.get("real", True))

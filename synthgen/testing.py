@@ -109,6 +109,44 @@ def tiny_context(folder: Path, task: Task = "instances", classes: int = 2) -> Co
     return Context(11, task, tuple(f"class {k}" for k in range(classes)), folder)
 
 
+def tiny_recipe(folder: Path) -> Path:
+    """The path of a recipe on data written beside it: a seed of 4 images and a test of 5 as COCO, a pool of 5.
+
+    It trains for a few seconds. Overrides make it another one: `load(tiny_recipe(tmp), ["generate.a.use=dots"])`.
+    """
+    classes = ["class 0", "class 1"]
+    for name, form, samples in (
+        ("seed", "coco", tiny_real(4, seed=1)),
+        ("pool", "images", tiny_real(5, seed=2)),
+        ("test", "coco", tiny_real(5, seed=3)),
+    ):
+        writer: Format = plugins.build("formats", form, {})
+        writer.write(samples, folder / name, classes)
+    train = {"use": "labeler", "weights": "random", "steps": 4, "batch": 2, "crop": 32, "width": 8}
+    recipe = {
+        "schema": "synthgen/1",
+        "name": "tiny",
+        "task": "instances",
+        "seed": 7,
+        "classes": classes,
+        "shard_size": 4,
+        "data": {
+            "seed": {"path": "seed", "format": "coco"},
+            "pool": {"path": "pool", "format": "images"},
+            "test": {"path": "test", "format": "coco"},
+        },
+        "generate": [{"name": "a", "use": "compose", "layout": "resample", "count": 12}],
+        "train": {**train, "calibration_folds": 2},
+        "label": {"tta": False},
+        "evaluate": {"permutations": 19},
+        "export": ["coco", "yolo"],
+        "run": {"out": str(folder / "runs"), "device": "cpu", "workers": 1},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe, indent=1) + "\n")  # JSON is YAML too
+    return path
+
+
 def digest(sample: Sample) -> str:
     """A hash of everything that a sample is: pixels, labels, origin, id and meta."""
     o = sample.origin
@@ -591,4 +629,5 @@ __all__ = [
     "tiny_context",
     "tiny_images",
     "tiny_real",
+    "tiny_recipe",
 ]

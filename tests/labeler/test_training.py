@@ -17,7 +17,7 @@ from synthgen_labeler.data import Batches, Plan, truth_of, window
 from synthgen.augment import DENSE, Augment
 from synthgen.errors import DataError
 from synthgen.geometry import encode
-from synthgen.metrics.accuracy import score_image
+from synthgen.metrics.accuracy import dice, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Mixture, Sample
@@ -113,22 +113,19 @@ def test_another_seed_trains_another_labeler(straight: dict[str, bytes], tmp_pat
 
 @pytest.mark.slow
 def test_a_short_training_learns(tmp_path: Path) -> None:
-    real = tiny_real(6, classes=1)
+    real, test = tiny_real(6, classes=1), tiny_real(3, classes=1, seed=9)
     data = Mixture(real, np.ones(6, bool), np.full(6, 1 / 6))
-    context = replace(tiny_context(tmp_path, classes=1), threads=1)
-    scores = []
+    reached = []
     for steps in (1, 60):
-        (tmp_path / str(steps)).mkdir()
-        trainer = LabelerTrainer(steps=steps, batch=4, crop=64, width=16, decay=0.9)
-        labeler = trainer.fit(data, [], [], replace(context, folder=tmp_path / str(steps)))
-        test = tiny_real(3, classes=1, seed=9)
+        context = tiny_context(tmp_path / str(steps), classes=1)
+        context.folder.mkdir()
+        labeler = LabelerTrainer(steps=steps, batch=4, crop=64, width=16, decay=0.9).fit(data, [], [], context)
         found = labeler.label([s.image for s in test], tta=False)
-        records = [score_image(mine, s.labels) for mine, s in zip(found, test, strict=True)]
-        scores.append(float(np.mean([sum(r["dice"][0]) / max(sum(r["dice"][1]), 1e-9) if isinstance(r["dice"][0], list)
-                                     else r["dice"][0] / max(r["dice"][1], 1e-9) for r in records])) if "dice" in records[0] else 0.0)
+        reached.append(dice([score_image(mine, s.labels) for mine, s in zip(found, test, strict=True)]))
     curve = json.loads((tmp_path / "60" / "curve.json").read_text())["step_loss"]
-    assert curve[-1][1] < 0.6 * curve[0][1]
-    assert scores[1] > scores[0] + 0.3
+    assert curve[-1][1] < 0.8 * curve[0][1]
+    assert reached[1] > 0.6
+    assert reached[1] > reached[0] + 0.3 or np.isnan(reached[0])
 
 
 @pytest.mark.parametrize(

@@ -196,14 +196,16 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
     try:
         about = json.loads((folder / "labeler.json").read_text())
         state = load_file(folder / "weights.safetensors")
+        settings = about["settings"]
+        if settings["temperature"] is None:
+            settings["temperature"] = float("nan")
+        settings = Settings(**{**settings, "classes": tuple(settings["classes"])})
+        network = Network(Shape(**about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.load_state_dict(state)
     except Exception as error:
-        raise DataError(f"{folder}: there is no labeler here that can be read ({error})") from None
-    settings = about["settings"]
-    if settings["temperature"] is None:
-        settings["temperature"] = float("nan")
-    network = Network(Shape(**about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.load_state_dict(state)
-    return CompactLabeler(network, Settings(**{**settings, "classes": tuple(settings["classes"])}), device, threads)
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{folder}: there is no labeler here that can be read ({why})") from None
+    return CompactLabeler(network, settings, device, threads)
 
 
 def calibrated(raw: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

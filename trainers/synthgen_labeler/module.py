@@ -38,9 +38,11 @@ class Training(pl.LightningModule):
         self.log_dict({f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/all": loss.detach()})
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Move the averaged weights a little towards the present ones; buffers are copied."""
-        t = self.global_step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and at once move the averaged weights: a checkpoint written after the step must hold both."""
+        before = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        t = before + 1
         decay = min(self.decay, (1 + t) / (10 + t))
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
