@@ -1,0 +1,162 @@
+"""Kill it any time: the same command goes on, and what it ends in is the same bytes as an unbroken run.
+
+SYNTHGEN_KILLS raises the number of random kills (6), SYNTHGEN_KILL_SEED moves them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthgen.testing import tiny_recipe
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("SYNTHGEN_KILLS", "6"))
+SEED = int(os.environ.get("SYNTHGEN_KILL_SEED", "0"))
+OPTIONS = ("train.steps=60", "train.width=16")
+# What may differ: when things happened, the times of the data's files, the lock, and curves for TensorBoard.
+DIFFERS = ("events.jsonl", ".hashes.json", ".lock")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A recipe, how it is run, and what an unbroken run of it left."""
+
+    recipe: Path
+    workers: int
+    seconds: float
+    unbroken: dict[str, bytes]
+
+    @property
+    def folder(self) -> Path:
+        return self.recipe.parent / "runs" / "tiny"
+
+
+def command(recipe: Path, workers: int) -> list[str]:
+    """The command line of a run."""
+    options = [word for option in (*OPTIONS, f"run.workers={workers}") for word in ("-S", option)]
+    return [sys.executable, "-m", "synthgen", "run", str(recipe), *options]
+
+
+def begin(recipe: Path, workers: int) -> subprocess.Popen[str]:
+    """Start a run in a session of its own, so that it can be killed with all its workers."""
+    return subprocess.Popen(
+        command(recipe, workers), cwd=recipe.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def finish(recipe: Path, workers: int) -> None:
+    """Run to the end."""
+    process = begin(recipe, workers)
+    _, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file that must be the same, with its bytes."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    named = {p.relative_to(folder): p.read_bytes() for p in files}
+    return {k.as_posix(): v for k, v in named.items() if not k.name.startswith(DIFFERS) and "logs" not in k.parts}
+
+
+def assert_same(found: dict[str, bytes], wanted: dict[str, bytes], story: str) -> None:
+    """Both trees hold the same files with the same bytes; else say which do not."""
+    lost, new = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    other = sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])
+    assert not (lost or new or other), f"{story}: missing {lost}, left over {new}, other bytes {other}"
+
+
+def stage_of(folder: Path) -> str:
+    """The stage that a run was in, by its events."""
+    stage = "start"
+    events = folder / "events.jsonl"
+    for line in events.read_text().splitlines() if events.exists() else []:
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        stage = {"stage": event.get("stage"), "end": "report"}.get(event["what"], stage)
+    return str(stage)
+
+
+def killed(runs: Runs, seconds: float) -> str | None:
+    """Run, and kill everything after so many seconds: the stage that it fell in, or None when it had ended before."""
+    # Stages told by an earlier run of this folder do not count.
+    before = (runs.folder / "events.jsonl").stat().st_size if (runs.folder / "events.jsonl").exists() else 0
+    process = begin(runs.recipe, runs.workers)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        events = runs.folder / "events.jsonl"
+        return stage_of(runs.folder) if events.exists() and events.stat().st_size > before else "start"
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    return None
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    recipe = tiny_recipe(tmp_path_factory.mktemp("resume"))
+    folder = recipe.parent / "runs" / "tiny"
+    began = time.monotonic()
+    finish(recipe, request.param)
+    seconds = time.monotonic() - began
+    return Runs(recipe, request.param, seconds, tree(folder))
+
+
+@pytest.fixture(autouse=True)
+def _from_nothing(runs: Runs) -> None:
+    shutil.rmtree(runs.folder, ignore_errors=True)
+
+
+def test_a_second_run_from_nothing_gives_the_same_bytes(runs: Runs) -> None:
+    finish(runs.recipe, runs.workers)
+    assert_same(tree(runs.folder), runs.unbroken, "unbroken")
+
+
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(SEED)
+    fell: Counter[str] = Counter()
+    for number in range(KILLS):
+        shutil.rmtree(runs.folder, ignore_errors=True)
+        # One moment from each of KILLS equal parts of the unbroken run; half of the runs are killed again.
+        moments = [runs.seconds * (number + rng.random()) / KILLS]
+        moments += [runs.seconds * rng.random()] * int(rng.random() < 0.5)
+        story = []
+        for seconds in moments:
+            stage = killed(runs, seconds)
+            story.append(f"{seconds:.1f} s ({stage or 'it had ended'})")
+            fell.update([stage] if stage else [])
+        finish(runs.recipe, runs.workers)
+        assert_same(tree(runs.folder), runs.unbroken, f"killed after {', '.join(story)}")
+    with capsys.disabled():
+        print(f"\n  {sum(fell.values())} kills, {runs.workers} workers, unbroken {runs.seconds:.0f} s: {dict(sorted(fell.items()))}")
+
+
+def test_ctrl_c_ends_with_130_and_a_line_that_helps_and_the_same_command_goes_on(runs: Runs) -> None:
+    process = begin(runs.recipe, runs.workers)
+    end = time.monotonic() + 300
+    while stage_of(runs.folder) != "4-train" and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(0.15 * runs.seconds)
+    os.killpg(process.pid, signal.SIGINT)              # what a terminal does: everybody in the group gets it
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "Go on with the same command" in told
+    finish(runs.recipe, runs.workers)
+    assert_same(tree(runs.folder), runs.unbroken, "Ctrl-C")
