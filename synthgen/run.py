@@ -57,7 +57,7 @@ def job_of(loaded: Loaded, say: Say | None = None) -> Job:
         Work(folder),
         Events(folder / "events.jsonl"),
         workers=workers,
-        threads=workers,
+        threads=1,  # a sum over two threads has other bytes than over one, and `run:` must change none
     )
     return job if say is None else replace(job, say=say)
 
@@ -117,7 +117,7 @@ def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str,
             job.events.add("make", unit=unit.name, why=why)
     side_by_side = [n for n in missing if stage == "4-train" and n != train.MODEL]
     if job.device == "cpu" and job.workers > 1 and len(side_by_side) > 1:
-        child = replace(job, threads=1, workers=1, say=_FileSay(job.work.folder / ".progress"))
+        child = replace(job, workers=1, say=_FileSay(job.work.folder / ".progress"))
         job.work.folder.joinpath(".progress").mkdir(exist_ok=True)
         in_parallel([(make_unit, (child, n)) for n in side_by_side], job.workers, job.say, "train")
         shutil.rmtree(job.work.folder / ".progress", ignore_errors=True)

@@ -96,7 +96,7 @@ def test_other_transforms_that_reach_outside_do_not_call_it_background(kind: str
     ],
 )
 def test_an_unknown_transform_or_a_wrong_option_is_a_plug_in_error(entry: dict[str, Json], said: str) -> None:
-    with pytest.raises(PluginError, match="mix.augment") as caught:
+    with pytest.raises(PluginError, match=r"mix\.augment") as caught:
         Augment([entry])
     assert said in str(caught.value)
 

@@ -69,7 +69,9 @@ def test_a_name_that_two_distributions_claim_is_refused_and_both_are_named(monke
         plugins.find("checks", "x")
 
 
-def test_a_plug_in_that_cannot_be_imported_is_named_with_its_owner_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plug_in_that_cannot_be_imported_is_named_with_its_owner_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(plugins, "_points", lambda group: (_Owned("x", "one", "no_such_module:X"),))
     with pytest.raises(PluginError, match=r"'x' of one cannot be imported: ModuleNotFoundError"):
         plugins.find("checks", "x")

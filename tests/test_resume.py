@@ -53,7 +53,12 @@ def command(recipe: Path, workers: int) -> list[str]:
 def begin(recipe: Path, workers: int) -> subprocess.Popen[str]:
     """Start a run in a session of its own, so that it can be killed with all its workers."""
     return subprocess.Popen(
-        command(recipe, workers), cwd=recipe.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(recipe, workers),
+        cwd=recipe.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -75,7 +80,8 @@ def assert_same(found: dict[str, bytes], wanted: dict[str, bytes], story: str) -
     """Both trees hold the same files with the same bytes; else say which do not."""
     lost, new = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     other = sorted(name for name in wanted.keys() & found.keys() if wanted[name] != found[name])
-    assert not (lost or new or other), f"{story}: missing {lost}, left over {new}, other bytes {other}"
+    same = not (lost or new or other)
+    assert same, f"{story}: missing {lost}, left over {new}, other bytes {other}"
 
 
 def stage_of(folder: Path) -> str:
@@ -144,7 +150,9 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(runs: Runs, capsys
         finish(runs.recipe, runs.workers)
         assert_same(tree(runs.folder), runs.unbroken, f"killed after {', '.join(story)}")
     with capsys.disabled():
-        print(f"\n  {sum(fell.values())} kills, {runs.workers} workers, unbroken {runs.seconds:.0f} s: {dict(sorted(fell.items()))}")
+        print(
+            f"\n  {sum(fell.values())} kills, {runs.workers} workers, unbroken {runs.seconds:.0f} s: {dict(sorted(fell.items()))}"
+        )
 
 
 def test_ctrl_c_ends_with_130_and_a_line_that_helps_and_the_same_command_goes_on(runs: Runs) -> None:
@@ -153,7 +161,7 @@ def test_ctrl_c_ends_with_130_and_a_line_that_helps_and_the_same_command_goes_on
     while stage_of(runs.folder) != "4-train" and time.monotonic() < end:
         time.sleep(0.1)
     time.sleep(0.15 * runs.seconds)
-    os.killpg(process.pid, signal.SIGINT)              # what a terminal does: everybody in the group gets it
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
     _, told = process.communicate(timeout=300)
     assert process.returncode == 130, told
     assert "Traceback" not in told

@@ -41,9 +41,9 @@ def test_a_seed_does_not_depend_on_what_was_asked_before() -> None:
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_the_global_state_alone() -> None:
-    before = np.random.get_state()[1].tolist()
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     assert rng_of(seed_of(1, "a")).random(8).tolist() == rng_of(seed_of(1, "a")).random(8).tolist()
-    assert np.random.get_state()[1].tolist() == before
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -29,17 +29,28 @@ WORDS = st.text(max_size=8)
 def labels(draw: st.DrawFn) -> Labels:
     n, size = draw(st.integers(0, 3)), (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
     many = lambda values: draw(st.lists(values, min_size=n, max_size=n))  # noqa: E731
-    masks = np.asarray([[[draw(st.booleans()) for _ in range(size[1])] for _ in range(size[0])] for _ in range(n)], bool)
+    masks = np.asarray(
+        [[[draw(st.booleans()) for _ in range(size[1])] for _ in range(size[0])] for _ in range(n)], bool
+    )
     masks = masks.reshape(n, *size)
     rles = encode(masks)
     return Labels(
-        size, np.asarray(many(st.integers(0, 9)), np.int64), np.asarray(many(st.tuples(UNIT, UNIT, UNIT, UNIT))).reshape(-1, 4),
-        masks=draw(st.sampled_from([rles, None])), amodal=draw(st.sampled_from([rles, None])), scores=np.asarray(many(UNIT), np.float32),
-        visible=np.asarray(many(st.one_of(UNIT, st.just(float("nan")))), np.float32), truncated=np.asarray(many(st.booleans()), bool),
+        size,
+        np.asarray(many(st.integers(0, 9)), np.int64),
+        np.asarray(many(st.tuples(UNIT, UNIT, UNIT, UNIT))).reshape(-1, 4),
+        masks=draw(st.sampled_from([rles, None])),
+        amodal=draw(st.sampled_from([rles, None])),
+        scores=np.asarray(many(UNIT), np.float32),
+        visible=np.asarray(many(st.one_of(UNIT, st.just(float("nan")))), np.float32),
+        truncated=np.asarray(many(st.booleans()), bool),
         states=tuple(many(st.sampled_from(["accepted", "ignored", "to_review"]))),
-        ignore=draw(st.sampled_from([None, encode(np.ones((1, *size), bool))[0]])), image_class=draw(st.sampled_from([None, 0, 3])),
-        image_score=draw(UNIT), image_state=draw(st.sampled_from(["accepted", "to_review"])),
-        reviewed=draw(st.sampled_from(["none", "model", "human"])), empty=draw(st.sampled_from(["unknown", "confirmed"])))  # fmt: skip
+        ignore=draw(st.sampled_from([None, encode(np.ones((1, *size), bool))[0]])),
+        image_class=draw(st.sampled_from([None, 0, 3])),
+        image_score=draw(UNIT),
+        image_state=draw(st.sampled_from(["accepted", "to_review"])),
+        reviewed=draw(st.sampled_from(["none", "model", "human"])),
+        empty=draw(st.sampled_from(["unknown", "confirmed"])),
+    )
 
 
 @QUICK
@@ -61,11 +72,17 @@ def test_labels_come_back_from_json_with_everything_that_was_known(known: Labels
 @given(
     labels(),
     st.builds(
-        Origin, st.sampled_from(["real", "synthetic", "pseudo"]), WORDS, WORDS, WORDS, st.one_of(st.none(), st.integers(0, 2**63 - 1)),
-        st.lists(WORDS, max_size=2).map(tuple), st.sampled_from(["person", "construction", "model"]),
+        Origin,
+        st.sampled_from(["real", "synthetic", "pseudo"]),
+        WORDS,
+        WORDS,
+        WORDS,
+        st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+        st.lists(WORDS, max_size=2).map(tuple),
+        st.sampled_from(["person", "construction", "model"]),
     ),
     st.dictionaries(WORDS, st.one_of(WORDS, st.integers(), st.booleans(), st.lists(UNIT, max_size=2)), max_size=2),
-)  # fmt: skip
+)
 def test_samples_come_back_from_a_shard(known: Labels, origin: Origin, meta: dict[str, object]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*known.size, 3), dtype=np.uint8)
     samples = [Sample("a", image, known, origin, meta), Sample("größe", image[:1], None, origin)]

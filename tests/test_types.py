@@ -44,7 +44,9 @@ def test_what_is_not_said_of_an_instance_has_the_default_of_not_knowing() -> Non
         ({"states": ()}, "states must hold 1"),
     ],
 )
-def test_labels_whose_parts_differ_in_number_are_refused_and_the_part_is_named(known: dict[str, Any], said: str) -> None:
+def test_labels_whose_parts_differ_in_number_are_refused_and_the_part_is_named(
+    known: dict[str, Any], said: str
+) -> None:
     parts: dict[str, Any] = {"classes": np.zeros(1, np.int64), "boxes": np.zeros((1, 4)), **known}
     with pytest.raises(DataError, match=r"labels\.") as caught:
         Labels((2, 3), **parts)
@@ -60,9 +62,14 @@ def test_labels_cannot_be_written_to() -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((2, 3), np.uint8), np.zeros((2, 3, 4), np.uint8), np.zeros((2, 3, 3), np.float32), np.zeros((1, 2, 3, 3), np.uint8)],
+    [
+        np.zeros((2, 3), np.uint8),
+        np.zeros((2, 3, 4), np.uint8),
+        np.zeros((2, 3, 3), np.float32),
+        np.zeros((1, 2, 3, 3), np.uint8),
+    ],
     ids=["grey", "four channels", "float", "batched"],
-)  # fmt: skip
+)
 def test_an_image_that_is_no_rgb_bytes_is_refused_by_its_sample(image: Any) -> None:
     with pytest.raises(DataError, match="sample a: image must be"):
         Sample("a", image)

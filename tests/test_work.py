@@ -171,7 +171,9 @@ def test_killed_anywhere_and_called_with_any_needs_again_the_result_is_whole_and
                 killed += 1
             axe.left = -1
             if (run.folder / "u").exists():
-                assert content(run.folder / "u") == whole(json.loads((run.folder / "u" / "done.json").read_text())["needs"])
+                assert content(run.folder / "u") == whole(
+                    json.loads((run.folder / "u" / "done.json").read_text())["needs"]
+                )
         run.once("u", needs := int(rng.integers(3)), making(needs))
         assert content(run.folder / "u") == whole(needs)
         assert [p.name for p in run.folder.iterdir()] == ["u"]
@@ -251,7 +253,14 @@ def test_the_fingerprint_follows_contents_and_names_but_not_places_or_times(tmp_
 
     first = printed(a="1", b="2")
     assert printed(b="2", a="1") == first
-    others = [printed(a="1", b="3"), printed(a="2", b="1"), printed(a="1"), printed(a="1", c="2"), printed(a="1", d__b="2"), printed(a="12", b="")]
+    others = [
+        printed(a="1", b="3"),
+        printed(a="2", b="1"),
+        printed(a="1"),
+        printed(a="1", c="2"),
+        printed(a="1", d__b="2"),
+        printed(a="12", b=""),
+    ]
     assert len({first, *others}) == 1 + len(others)
     (tmp_path / "data").rename(tmp_path / "moved")
     assert fingerprint(tmp_path / "moved", tmp_path / "cache.json") == others[-1]

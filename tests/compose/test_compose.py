@@ -73,10 +73,19 @@ def test_a_folder_without_images_is_refused_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"density": (2.0, 1.0)}, {"density": (0.0, 1.0)}, {"blend": ()}, {"blend": ("soft",)}, {"touching": 1.5}, {"size": (4, 50)},
-     {"background": ()}, {"layout": "none"}, {"gain": 1}],
+    [
+        {"density": (2.0, 1.0)},
+        {"density": (0.0, 1.0)},
+        {"blend": ()},
+        {"blend": ("soft",)},
+        {"touching": 1.5},
+        {"size": (4, 50)},
+        {"background": ()},
+        {"layout": "none"},
+        {"gain": 1},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(pydantic.ValidationError):
         Compose(**options)
@@ -87,7 +96,7 @@ def test_sample_k_does_not_depend_on_what_else_the_bank_was_asked_for() -> None:
     generator = Compose(layout="warp")
     generator.fit(tiny_real(4), [], tiny_context(Path()))
     alone = digest(next(iter(generator.sample([9 << 8]))))
-    for _ in generator.sample([k << 8 for k in range(70)]):         # more seed images than the cache holds, in any order
+    for _ in generator.sample([k << 8 for k in range(70)]):  # more seed images than the cache holds, in any order
         pass
     assert digest(next(iter(generator.sample([9 << 8])))) == alone
 
@@ -169,11 +178,18 @@ def test_a_quarter_turn_copies_the_objects_pixels_exactly(turn: float, mirror: b
     source = next(i for i in seed.instances if i.complete and i.area > 60)
     mask, affine = transformed(source.mask, turn, 1.0, mirror)
     canvas = canvas_on(np.zeros((60, 60, 3), np.uint8))
-    paint(canvas, Placed(mask, 20, 25, source.class_id, source.index, affine), cut(real, seed)[source.index], "hard", 1.0, 0.0)
+    paint(
+        canvas,
+        Placed(mask, 20, 25, source.class_id, source.index, affine),
+        cut(real, seed)[source.index],
+        "hard",
+        1.0,
+        0.0,
+    )
     h, w = source.mask.shape
     patch = real[0].image[source.top : source.top + h, source.left : source.left + w] * source.mask[..., None]
     flipped = patch[:, ::-1] if mirror else patch
-    turned = np.rot90(flipped, -round(turn / 90))           # image rows go down: degrees turn clockwise
+    turned = np.rot90(flipped, -round(turn / 90))  # image rows go down: degrees turn clockwise
     assert np.array_equal(canvas.pixels[20 : 20 + mask.shape[0], 25 : 25 + mask.shape[1]], turned)
 
 

@@ -61,7 +61,15 @@ def one_colour_each() -> Iterator[list[Painted]]:
 @lru_cache
 def fitted(layout: LayoutName, background: str, min_visible: float, size: tuple[int, int] | None) -> Compose:
     plain: dict[str, Any] = {"blend": ("hard",), "noise": False, "match": 0.0, "gain_sd": 0.0}
-    made = Compose(layout=layout, background=(background,), min_visible=min_visible, size=size, touching=0.6, density=(1.0, 1.6), **plain)
+    made = Compose(
+        layout=layout,
+        background=(background,),
+        min_visible=min_visible,
+        size=size,
+        touching=0.6,
+        density=(1.0, 1.6),
+        **plain,
+    )
     made.fit(tiny_real(3), [], tiny_context(Path()))
     return made
 

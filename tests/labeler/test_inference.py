@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_tiles_cover_a_length_and_overlap(length: int) -> None:
     found = spans(length)
     assert found[0][0] == 0
     assert found[-1][1] == length
-    for (_, end), (start, _) in zip(found, found[1:], strict=False):
+    for (_, end), (start, _) in pairwise(found):
         assert end - start >= inference.OVERLAP
     assert {b - a for a, b in found} == {min(length, inference.TILE)}
 
@@ -105,7 +106,9 @@ def test_a_labeler_comes_back_from_its_folder(labeler: CompactLabeler, tmp_path:
     for name, one in (("raw", labeler), ("warm", warm)):
         one.save(tmp_path / name)
         back = LabelerTrainer().load(tmp_path / name)
-        assert [labels_to_json(x) for x in back.label(tiny_images())] == [labels_to_json(x) for x in one.label(tiny_images())]
+        assert [labels_to_json(x) for x in back.label(tiny_images())] == [
+            labels_to_json(x) for x in one.label(tiny_images())
+        ]
     assert json.loads((tmp_path / "raw" / "labeler.json").read_text())["settings"]["temperature"] is None
 
 
@@ -116,7 +119,9 @@ class Evil:
         return (Path.touch, (Path("was-run"),))
 
 
-def test_a_pickle_is_refused_and_not_run(labeler: CompactLabeler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_refused_and_not_run(
+    labeler: CompactLabeler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     labeler.save(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(pickle.dumps(Evil()))
@@ -127,7 +132,9 @@ def test_a_pickle_is_refused_and_not_run(labeler: CompactLabeler, tmp_path: Path
     assert not (tmp_path / "was-run").exists()
 
 
-@pytest.mark.parametrize("damage", ["no folder", "empty", "cut json", "other json", "no settings", "cut weights", "other shape"])
+@pytest.mark.parametrize(
+    "damage", ["no folder", "empty", "cut json", "other json", "no settings", "cut weights", "other shape"]
+)
 def test_a_damaged_labeler_is_refused_in_words(damage: str, labeler: CompactLabeler, tmp_path: Path) -> None:
     folder = tmp_path / "x"
     if damage != "no folder":
@@ -151,7 +158,9 @@ def test_encoder_weights_of_a_file_are_taken_and_those_that_do_not_fit_are_refus
     from safetensors.torch import save_file
 
     source = build(Shape(2, width=8), "random", 5)
-    save_file({f"encoder.{k}": v.contiguous() for k, v in source.encoder.state_dict().items()}, tmp_path / "w.safetensors")
+    save_file(
+        {f"encoder.{k}": v.contiguous() for k, v in source.encoder.state_dict().items()}, tmp_path / "w.safetensors"
+    )
     taken = build(Shape(3, width=8), str(tmp_path / "w.safetensors"), 6)
     assert all(torch.equal(a, b) for a, b in zip(taken.encoder.parameters(), source.encoder.parameters(), strict=True))
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
@@ -228,7 +237,9 @@ def test_a_class_labeler_is_calibrated_on_images_that_its_sibling_had_not_seen()
     assert hash_image(held_out[0].image)
 
 
-def test_instances_are_calibrated_on_scores_and_on_what_was_right(monkeypatch: pytest.MonkeyPatch, labeler: CompactLabeler) -> None:
+def test_instances_are_calibrated_on_scores_and_on_what_was_right(
+    monkeypatch: pytest.MonkeyPatch, labeler: CompactLabeler
+) -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(0, 2, 4000)
     raw, right = 1 / (1 + np.exp(-z)), (rng.random(4000) < 1 / (1 + np.exp(-z / 2))).astype(float)

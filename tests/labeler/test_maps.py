@@ -77,7 +77,7 @@ def test_nothing_gives_no_instances() -> None:
     found = group(probs, nothing, np.zeros((2, 6, 7), np.float32))
     assert (found.ids.any(), found.classes.tolist(), found.scores.tolist()) == (False, [], [])
     full = np.ones((6, 7), np.float32)
-    for centre, share in ((full, 1.0), (nothing, 0.0)):      # a centre without an object, an object without a centre
+    for centre, share in ((full, 1.0), (nothing, 0.0)):  # a centre without an object, an object without a centre
         probs[0], probs[1] = share, 1 - share
         assert len(group(probs, centre, np.zeros((2, 6, 7), np.float32)).scores) == 0
 
@@ -99,7 +99,7 @@ def test_an_object_that_fills_the_picture_is_one_object() -> None:
 def test_holes_are_filled_and_strays_are_left_out() -> None:
     ids = discs((20, 20, 9))
     probs, centre, offset = perfect(ids, np.asarray([0]))
-    probs[:, 20, 24] = [1, 0, 0]                               # a hole
+    probs[:, 20, 24] = [1, 0, 0]  # a hole
     probs[:, 40:43, 50:54] = np.asarray([0, 1, 0])[:, None, None]  # far from any centre
     found = group(probs, centre, offset)
     assert np.array_equal(found.ids, ids)
@@ -162,7 +162,9 @@ def test_offsets_point_at_the_centre_of_gravity_and_the_peak_stands_there() -> N
     assert target.centre.max() == pytest.approx(1)
 
 
-@pytest.mark.xfail(strict=True, reason="a centre of gravity between pixels peaks at 0.84 and is no positive of the focal loss")
+@pytest.mark.xfail(
+    strict=True, reason="a centre of gravity between pixels peaks at 0.84 and is no positive of the focal loss"
+)
 @pytest.mark.parametrize("side", [2, 4, 6, 10, 12])
 def test_every_object_has_a_pixel_that_teaches_its_centre(side: int) -> None:
     ids = np.zeros((20, 20), np.int32)

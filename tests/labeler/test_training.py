@@ -33,7 +33,9 @@ class KilledError(BaseException):
     """Stands for SIGKILL."""
 
 
-def trained(folder: Path, dies_at: int | None = None, task: Any = "instances", data: Mixture | None = None, **options: Any) -> dict[str, bytes]:
+def trained(
+    folder: Path, dies_at: int | None = None, task: Any = "instances", data: Mixture | None = None, **options: Any
+) -> dict[str, bytes]:
     """The files of a training that is killed after step `dies_at`, or not at all."""
 
     def log(what: str, done: float, total: float) -> None:
@@ -69,7 +71,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_killed_again_and_again_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options: dict[str, Any] = {"weights": "imagenet", "steps": 24}
     plain = trained(tmp_path / "plain", **options)
     monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 4)
@@ -82,7 +86,9 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path
 @pytest.mark.slow
 def test_a_killed_class_training_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = mixture()
-    data = replace(data, samples=[replace(s, labels=Labels(s.labels.size, image_class=k % 2)) for k, s in enumerate(data.samples)])
+    data = replace(
+        data, samples=[replace(s, labels=Labels(s.labels.size, image_class=k % 2)) for k, s in enumerate(data.samples)]
+    )
     plain = trained(tmp_path / "plain", task="classify", data=data)
     monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 3)
     with pytest.raises(KilledError):
@@ -130,7 +136,10 @@ def test_a_short_training_learns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("task", "data", "said"),
-    [("detect", mixture(), "does not do task detect"), ("instances", Mixture([], np.zeros(0, bool), np.zeros(0)), "nothing to train on")],
+    [
+        ("detect", mixture(), "does not do task detect"),
+        ("instances", Mixture([], np.zeros(0, bool), np.zeros(0)), "nothing to train on"),
+    ],
 )
 def test_what_it_cannot_train_is_refused_in_words(task: Any, data: Mixture, said: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
@@ -157,8 +166,12 @@ def test_batch_t_depends_on_t_alone() -> None:
 def test_a_batch_has_the_shapes_that_it_promises() -> None:
     batch = batches().batch(0)
     assert {k: (tuple(v.shape), v.dtype) for k, v in batch.items()} == {
-        "image": ((3, 3, 32, 32), torch.float32), "classes": ((3, 32, 32), torch.int64), "centre": ((3, 32, 32), torch.float32),
-        "offset": ((3, 2, 32, 32), torch.float32), "edge": ((3, 32, 32), torch.float32)}  # fmt: skip
+        "image": ((3, 3, 32, 32), torch.float32),
+        "classes": ((3, 32, 32), torch.int64),
+        "centre": ((3, 32, 32), torch.float32),
+        "offset": ((3, 2, 32, 32), torch.float32),
+        "edge": ((3, 32, 32), torch.float32),
+    }
     assert 0 <= float(batch["image"].min()) <= float(batch["image"].max()) <= 1
 
 

@@ -42,7 +42,9 @@ def ellipses() -> Callable[..., list[Sample]]:
         out = []
         for k, angle in enumerate(angles):
             mask = ellipse(size, size[0] / 2, size[1] / 2, a, b, angle)[None]
-            out.append(Sample(str(k), np.full((*size, 3), 90, np.uint8), labels_from_masks(mask, [0], reviewed="human")))
+            out.append(
+                Sample(str(k), np.full((*size, 3), 90, np.uint8), labels_from_masks(mask, [0], reviewed="human"))
+            )
         return out
 
     return make

@@ -48,7 +48,9 @@ def test_every_object_shows_and_comes_from_the_seed(name: LayoutName, size: tupl
             assert thing.mask.dtype == bool
             h, w = thing.mask.shape
             y0, x0 = max(-thing.top, 0), max(-thing.left, 0)
-            assert thing.mask[y0 : size[0] - thing.top, x0 : size[1] - thing.left].any(), "nothing of it is in the frame"
+            assert thing.mask[y0 : size[0] - thing.top, x0 : size[1] - thing.left].any(), (
+                "nothing of it is in the frame"
+            )
             assert h > 0 < w
             assert usable[thing.source] == thing.class_id
             assert thing.affine is None or thing.affine.shape == (2, 3)
@@ -91,7 +93,11 @@ def test_objects_of_one_pixel_and_of_the_whole_image_can_be_laid_out(
 ) -> None:
     dot = np.zeros((12, 17), bool)
     dot[5, 5] = True
-    real = [seed_of_masks([np.ones((12, 17), bool)], (12, 17)), seed_of_masks([dot], (12, 17), [1]), seed_of_masks([], (12, 17))]
+    real = [
+        seed_of_masks([np.ones((12, 17), bool)], (12, 17)),
+        seed_of_masks([dot], (12, 17), [1]),
+        seed_of_masks([], (12, 17)),
+    ]
     model = layout_model(name, survey(real), (0.7, 1.3), None)
     seen = set()
     for k in range(80):
@@ -142,7 +148,9 @@ def test_a_quarter_turn_copies_every_pixel_and_maps_each_back_to_where_it_was(
     ys, xs = np.mgrid[: new.shape[0], : new.shape[1]]
     x, y = np.rint(np.tensordot(affine, np.stack([xs, ys, np.ones_like(xs)]), 1)).astype(int)
     assert np.array_equal(new, mask[y, x])
-    assert sorted(zip(y.ravel(), x.ravel(), strict=True)) == [(i, j) for i in range(mask.shape[0]) for j in range(mask.shape[1])]
+    assert sorted(zip(y.ravel(), x.ravel(), strict=True)) == [
+        (i, j) for i in range(mask.shape[0]) for j in range(mask.shape[1])
+    ]
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -190,7 +198,9 @@ def test_new_outlines_differ_from_each_other_and_from_the_seed(seed: Survey) -> 
     assert not drawn_masks & own
 
 
-def test_three_equal_objects_are_enough_for_a_shape_model_and_two_are_not(ellipses: Callable[..., list[Sample]]) -> None:
+def test_three_equal_objects_are_enough_for_a_shape_model_and_two_are_not(
+    ellipses: Callable[..., list[Sample]],
+) -> None:
     assert ShapeModel(survey(ellipses([30] * 3))).draw(rng_of(0)).mask.any()
     with pytest.raises(DataError, match="class number 0 has 2 complete instances in the seed and needs 3"):
         ShapeModel(survey(ellipses([30] * 2)))

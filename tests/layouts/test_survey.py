@@ -83,7 +83,9 @@ def test_an_object_wholly_under_another_is_left_out(seed_of_masks: Make) -> None
     assert [i.index for i in seed.instances] == [0, 1]
 
 
-def test_objects_may_be_turned_freely_only_where_they_lie_in_all_directions(ellipses: Callable[..., list[Sample]]) -> None:
+def test_objects_may_be_turned_freely_only_where_they_lie_in_all_directions(
+    ellipses: Callable[..., list[Sample]],
+) -> None:
     assert survey(ellipses(np.linspace(0, 180, 12, endpoint=False))).any_angle
     assert not survey(ellipses([85, 90, 95, 88] * 3)).any_angle
     assert not survey(ellipses([-4, 0, 176, 2] * 3)).any_angle, "0° and 180° are the same direction"

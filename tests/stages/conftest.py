@@ -27,7 +27,7 @@ OPTIONS = ConfigDict(extra="forbid")
 
 @dataclass(kw_only=True, config=OPTIONS)
 class Copies:
-    """Gives one image of the seed again and again: as a negative, or as it is, or with boxes that are not the masks'."""
+    """Gives one image of the seed again and again: as a negative, as it is, or with boxes that are not the masks'."""
 
     as_it_is: bool = False
     bad_box: bool = False
@@ -114,7 +114,10 @@ class Point:
 @pytest.fixture(autouse=True)
 def _our_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     known = plugins._points
-    ours = {"generators": (Point("copies", "tests:Copies", Copies),), "trainers": (Point("threshold", "tests:Threshold", Threshold),)}
+    ours = {
+        "generators": (Point("copies", "tests:Copies", Copies),),
+        "trainers": (Point("threshold", "tests:Threshold", Threshold),),
+    }
     monkeypatch.setattr(plugins, "_points", lambda group: (*known(group), *ours.get(group, ())))
 
 
@@ -125,7 +128,10 @@ class Project:
         self.folder, self.recipe = folder, tiny_recipe(folder)
         self.run_folder = folder / "runs" / "tiny"
         self.told: list[tuple[str, str, str | None]] = []
-        self.change(train={"use": "threshold", "calibration_folds": 2}, evaluate={"permutations": 19, "gate": [{"check": "integrity"}]})
+        self.change(
+            train={"use": "threshold", "calibration_folds": 2},
+            evaluate={"permutations": 19, "gate": [{"check": "integrity"}]},
+        )
 
     def change(self, **sections: Json) -> None:
         """Replace sections of the recipe."""
@@ -155,4 +161,6 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def tree() -> Callable[[Path], dict[str, bytes]]:
     """Every file of a folder with its bytes."""
-    return lambda folder: {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return lambda folder: {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }

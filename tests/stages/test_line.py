@@ -115,7 +115,7 @@ def test_hardly_visible_instances_become_ignored_pixels() -> None:
     whole = np.zeros((3, *size), bool)
     whole[0, :10, :10] = whole[1, 10:, :10] = whole[2, 10:, 10:] = True
     modal = whole.copy()
-    modal[1, 11:], modal[2, 12:] = False, False                     # a tenth and a fifth of them show
+    modal[1, 11:], modal[2, 12:] = False, False  # a tenth and a fifth of them show
     labels = replace(labels_from_masks(modal, [0, 1, 0]), amodal=encode(whole))
     new, few = filtering.without_slivers(labels, 0.2, 1)
     assert few == 1
@@ -158,11 +158,22 @@ def test_the_mixture_is_the_seed_and_what_was_kept_and_either_side_can_be_left_o
     assert len(mix.mixture(job, synthetic=False).samples) == 4
     assert len(mix.mixture(job, real=False).samples) == 12
     assert [s.id for s in mix.mixture(job, without=["seed-000001"], synthetic=False).samples] == [
-        "seed-000000", "seed-000002", "seed-000003"]  # fmt: skip
+        "seed-000000",
+        "seed-000002",
+        "seed-000003",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("score", "state"), [(0.0, "ignored"), (0.1499, "ignored"), (0.15, "to_review"), (0.4999, "to_review"), (0.5, "accepted"), (1.0, "accepted")]
+    ("score", "state"),
+    [
+        (0.0, "ignored"),
+        (0.1499, "ignored"),
+        (0.15, "to_review"),
+        (0.4999, "to_review"),
+        (0.5, "accepted"),
+        (1.0, "accepted"),
+    ],
 )
 def test_a_label_is_accepted_ignored_or_for_a_person(score: float, state: str) -> None:
     from synthgen.recipe.schema import Label

@@ -81,5 +81,6 @@ def _scored(labeler: CompactLabeler, data: Dataset) -> tuple[NDArray[np.float64]
         big = areas(sample.labels.masks, sample.labels.size) >= labeler.settings.min_area
         ious = rle_ious(rles, [m for m, b in zip(sample.labels.masks, big, strict=True) if b], sample.labels.size)
         scores.append(found.scores)
-        right.append((ious >= 0.5).any(1).astype(float) if ious.size else np.zeros(n))
+        same = found.classes[:, None] == sample.labels.classes[big][None]
+        right.append(((ious >= 0.5) & same).any(1).astype(float) if ious.size else np.zeros(n))
     return np.concatenate(scores), np.concatenate(right)

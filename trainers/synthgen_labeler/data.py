@@ -64,7 +64,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         else:
             ids = np.zeros(image.shape[:2], np.int32)
             image, _ = self.augment(image, ids, seed)
-            image = cv2.resize(image, (self.plan.crop, self.plan.crop), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+            image = resized(image, self.plan.crop)
         pixels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / 255
         if not self.plan.dense:
             return {"image": pixels, "class": np.asarray(image_class, np.int64)}
@@ -85,6 +85,12 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             self._kept[k] = known
             self._pixels += known[0].size
         return self._kept[k]
+
+
+def resized(image: Image, side: int) -> Image:
+    """(side, side, 3): averaged where it shrinks, linear where it grows; the same in training and in use."""
+    how = cv2.INTER_AREA if max(image.shape[:2]) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (side, side), interpolation=how), np.uint8)
 
 
 def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+CELL = 64  # px
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -31,7 +33,7 @@ def group(
 
     probs: (K + 1, H, W) class probabilities, background first. centre: (H, W) in [0, 1]. offset: (2, H, W) px.
     radius: of the maximum filter, px. An instance's raw score is the geometric mean of its centre's height and
-    its pixels' mean foreground probability.
+    its pixels' mean probability of its class.
     """
     H, W = centre.shape
     inside = probs[0] < 0.5
@@ -48,13 +50,12 @@ def group(
     kept = np.zeros((H, W), np.int32)
     classes: list[int] = []
     scores: list[float] = []
-    for k in np.unique(nearest):
-        y0, x0, y1, x1 = (
-            py[nearest == k].min(),
-            px[nearest == k].min(),
-            py[nearest == k].max() + 1,
-            px[nearest == k].max() + 1,
-        )
+    # Pixels sorted by their centre: each instance is one run of them.
+    order = np.argsort(nearest, kind="stable")
+    present, first = np.unique(nearest[order], return_index=True)
+    tops, lefts = np.minimum.reduceat(py[order], first), np.minimum.reduceat(px[order], first)
+    bottoms, rights = np.maximum.reduceat(py[order], first) + 1, np.maximum.reduceat(px[order], first) + 1
+    for k, y0, x0, y1, x1 in zip(present, tops, lefts, bottoms, rights, strict=True):
         crop = (ids[y0:y1, x0:x1] == k + 1).astype(np.uint8)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(crop, connectivity=4)
         if count > 2:
@@ -67,7 +68,7 @@ def group(
         means = probs[:, y0:y1, x0:x1][:, where].mean(1)
         kept[y0:y1, x0:x1][where] = len(classes) + 1
         classes.append(int(means[1:].argmax()))
-        scores.append(float(np.sqrt(centre[ys[k], xs[k]] * means[1:].sum())))
+        scores.append(float(np.sqrt(centre[ys[k], xs[k]] * means[1:].max())))
     return Group(kept, np.asarray(classes, np.int64), np.asarray(scores, np.float64))
 
 
@@ -80,10 +81,20 @@ def _filled(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _nearest(
     vy: NDArray[np.float64], vx: NDArray[np.float64], ys: NDArray[np.int64], xs: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """(P,) index of the centre nearest to each of P points, in slices so that memory stays flat."""
+    """(P,) index of the centre nearest to each of P points.
+
+    Points are taken in squares of CELL px; only centres that can be nearest to some point of a square are compared, so
+    that the work grows with the image and not with its square.
+    """
     out = np.empty(len(vy), np.int64)
-    step = max(1, 4_000_000 // len(ys))
-    for i in range(0, len(vy), step):
-        part = slice(i, i + step)
-        out[part] = ((vy[part, None] - ys) ** 2 + (vx[part, None] - xs) ** 2).argmin(1)
+    cell = (np.floor(vy / CELL).astype(np.int64) << 32) + np.floor(vx / CELL).astype(np.int64)
+    order = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(cell[order]) != 0])
+    for part in np.split(order, starts[1:]):
+        y, x = vy[part], vx[part]
+        my, mx = (y.min() + y.max()) / 2, (x.min() + x.max()) / 2
+        reach = np.hypot(y.max() - my, x.max() - mx)
+        far = np.hypot(ys - my, xs - mx)
+        near = np.flatnonzero(far <= far.min() + 2 * reach + 1e-6)      # by the triangle inequality none else can be
+        out[part] = near[((y[:, None] - ys[near]) ** 2 + (x[:, None] - xs[near]) ** 2).argmin(1)]
     return out

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from torch import Tensor
 from synthgen.errors import DataError
 from synthgen.geometry import labels_from_ids
 from synthgen.types import Image, Labels, Size
+from synthgen_labeler.data import resized
 from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
 
@@ -172,10 +172,7 @@ class CompactLabeler:
 
     def _resized(self, images: Sequence[Image]) -> Tensor:
         side = self.settings.side
-        stack = [
-            cv2.resize(im, (side, side), interpolation=cv2.INTER_AREA if max(im.shape[:2]) > side else cv2.INTER_LINEAR)
-            for im in images
-        ]
+        stack = [resized(image, side) for image in images]
         x = torch.from_numpy(np.stack(stack).transpose(0, 3, 1, 2).copy()).float().div(255)
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
 
