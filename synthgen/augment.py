@@ -5,7 +5,9 @@ Pixels that a transform brings in from outside the image are ignored, not backgr
 
 from __future__ import annotations
 
+import inspect
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,10 +58,15 @@ class Augment:
             kind = getattr(A, str(entry.get("type")), None)
             if not (isinstance(kind, type) and issubclass(kind, A.BasicTransform)) or kind is A.Lambda:
                 raise PluginError(f"mix.augment: albumentations {A.__version__} has no transform {entry.get('type')!r}")
+            takes = inspect.signature(kind).parameters
+            if "fill_mask" in takes:
+                options = {"fill_mask": IGNORED_ID, **options}  # what comes from outside is ignored, not background
             if kind is A.Affine:
-                options |= {"border_mode": 0, "fill": 0, "fill_mask": IGNORED_ID}
+                options = {"border_mode": 0, "fill": 0, **options}
             try:
-                built.append(kind(**options))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", UserWarning)  # albumentations only warns of options it does not know
+                    built.append(kind(**options))
             except Exception as error:
                 raise PluginError(f"mix.augment: {entry.get('type')}: {error}") from None
         self._compose: Any = A.Compose(built)

@@ -6,6 +6,7 @@ Run lengths are COCO's: column by column, beginning with the zeros, compressed b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -125,6 +126,45 @@ def labels_from_masks(masks: NDArray[np.bool_], classes: Sequence[int], *, revie
     return Labels(size=size, classes=np.asarray(classes, np.int64), boxes=boxes, masks=rles,
                   truncated=touches_border(boxes, size), reviewed=reviewed,
                   empty="confirmed" if reviewed == "human" and not rles else "unknown")
+
+
+def set_aside(labels: Labels, which: NDArray[np.bool_]) -> Labels:
+    """The labels without the (N,) instances named; their pixels (or their boxes') are ignored instead."""
+    assert labels.scores is not None
+    assert labels.visible is not None
+    assert labels.truncated is not None
+    assert labels.states is not None
+    if not which.any():
+        return labels
+    away = np.zeros(labels.size, bool)
+    if labels.masks is not None:
+        away |= decode([m for m, w in zip(labels.masks, which, strict=True) if w], labels.size).any(0)
+    else:
+        for x0, y0, x1, y1 in labels.boxes[which]:
+            away[max(int(y0), 0) : int(np.ceil(y1)), max(int(x0), 0) : int(np.ceil(x1))] = True
+    if labels.ignore is not None:
+        away |= decode([labels.ignore], labels.size)[0]
+    stay = np.flatnonzero(~which)
+    if labels.masks is not None and len(stay):
+        away &= ~decode([labels.masks[k] for k in stay], labels.size).any(0)      # what stays is known
+    return replace(
+        labels,
+        classes=labels.classes[stay],
+        boxes=labels.boxes[stay],
+        masks=None if labels.masks is None else tuple(labels.masks[k] for k in stay),
+        amodal=None if labels.amodal is None else tuple(labels.amodal[k] for k in stay),
+        scores=labels.scores[stay],
+        visible=labels.visible[stay],
+        truncated=labels.truncated[stay],
+        states=tuple(labels.states[k] for k in stay),
+        ignore=encode(away[None])[0] if away.any() else None,
+    )
+
+
+def only_accepted(labels: Labels) -> Labels:
+    """The labels whose doubtful and rejected instances became ignored pixels."""
+    assert labels.states is not None
+    return set_aside(labels, np.asarray([state != "accepted" for state in labels.states], bool))
 
 
 def id_map(labels: Labels) -> NDArray[np.int32]:

@@ -57,7 +57,9 @@ def read_image(path: Path, bits: Bits = 16, max_pixels: int = MAX_PIXELS) -> Ima
             image = PIL.ImageOps.exif_transpose(image)
         except Exception as error:
             raise DataError(f"{path}: the file is damaged or cut off ({error})") from None
-        if image.mode.startswith(("I", "F")):
+        if image.mode.startswith("F"):
+            raise DataError(f"{path}: floating-point pixels have no known range; save it as 8- or 16-bit grey")
+        if image.mode.startswith("I"):
             grey = np.asarray(image, np.float64) / 2.0 ** (bits - 8)
             return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

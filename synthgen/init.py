@@ -86,16 +86,18 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
             for name in names:
                 if part not in paths and (data / name).is_dir() and _is_dataset(data / name):
                     paths[part] = data / name
-    if "seed" not in paths:
-        paths = {"seed": data}
-    for name, given in (("pool", pool), ("test", test)):
-        if given is not None:
-            paths[name] = given
+    paths.setdefault("seed", data)
+    paths |= {name: given for name, given in (("pool", pool), ("test", test)) if given is not None}
     seed = _part(paths["seed"], None)
     parts = {"seed": seed} | {name: _part(path, seed.classes) for name, path in paths.items() if name != "seed"}
     if not seed.labelled:
         raise DataError(
             f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be labelled"
+        )
+    if seed.kinds == {"box"}:
+        raise DataError(
+            f"{seed.path}: its labels are boxes, and neither compositor nor labeler works from boxes alone yet; "
+            "give masks or polygons"
         )
     task: Task = "classify" if "class" in seed.kinds else "instances" if "mask" in seed.kinds else "detect"
     return Seen(parts, task)

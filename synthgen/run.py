@@ -92,18 +92,29 @@ def run(
         _keep_recipe(loaded, job)
         verdict: Json = None
         for stage, module in STAGES:
-            if stage == "7-export" and verdict["verdict"] == "fail":
-                shutil.rmtree(job.work.path(stage), ignore_errors=True)
-                break
+            if stage == "7-export":
+                _drop_stale(job, refused=verdict["verdict"] == "fail")
+                if verdict["verdict"] == "fail":
+                    break
             _room(job.work.folder)
             job.events.add("stage", stage=stage)
             _make(job, stage, module.units(job), told)
             if module is evaluate:
                 verdict = evaluate.verdict(job)
+                _drop_stale(job, refused=verdict["verdict"] == "fail")
             if until is not None and stage.split("-", 1)[1] == until:
                 break
         job.events.add("end", verdict=None if verdict is None else verdict["verdict"])
         return verdict
+
+
+def _drop_stale(job: Job, refused: bool) -> None:
+    """Remove exports that are not of this run's data: all of them when it was refused, else those with other needs."""
+    current = [] if refused else [u for u in export.units(job) if job.work.why(u.name, u.needs) is None]
+    keep = {job.work.path(u.name) for u in current}
+    for folder in job.work.path("7-export").glob("*"):
+        if folder not in keep and not folder.name.endswith(".part"):
+            shutil.rmtree(folder)
 
 
 def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str, str | None], None]) -> None:

@@ -301,7 +301,8 @@ class Evidence:
     features: dataset name (synthetic, seed, pool) → family (spectrum, handcrafted, …) → (N, D) float32, made
     through one identical path; row k is sample k's where N is the dataset's length, else a subsample's.
     scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is
-    what the run trained, `real` the same steps on the seed alone.
+    what the run trained, `real` the same steps on the seed alone. independent: of the synthetic samples one
+    rendering per layout, since renderings of one layout are no new draw; all of them where nothing is said.
     """
 
     synthetic: Dataset
@@ -312,6 +313,11 @@ class Evidence:
     task: Task
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     scores: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    independent: Dataset = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.independent):
+            object.__setattr__(self, "independent", self.synthetic)
 
 
 @runtime_checkable

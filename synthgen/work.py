@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -26,6 +28,8 @@ from synthgen.errors import EnvironmentProblem, Interrupted, Locked
 from synthgen.images import iter_files
 from synthgen.store import read_json, write_json
 from synthgen.types import Json
+
+_SHARD = re.compile(r"\d{5}\.tar")
 
 Say = Callable[[str, float, float], None]  # (what, done, total)
 
@@ -91,6 +95,7 @@ class Work:
                 _sweep(part)
                 write_json(part / "needs.json", needs)
                 make(part)
+                _to_disk(part)
                 write_json(finished, {"key": key_of(needs), "needs": needs})
             (part / "needs.json").unlink(missing_ok=True)
             if final.exists():
@@ -112,11 +117,21 @@ def _discard(part: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
 
 
+def _to_disk(folder: Path) -> None:
+    """Force every file to the disk, so that `done.json` never outlives what it speaks of."""
+    for path in iter_files(folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a killed write left: temporary files, and tars without their commit mark."""
     for path in list(iter_files(folder)):
         temporary = path.name.startswith(".") and path.name.endswith(".part")
-        if temporary or (path.suffix == ".tar" and not path.with_suffix(".json").exists()):
+        if temporary or (_SHARD.fullmatch(path.name) and not path.with_suffix(".json").exists()):
             path.unlink()
 
 
@@ -143,15 +158,20 @@ def only_process(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def fingerprint(path: Path, cache: Path) -> str:
+NO_DATA = (".yaml", ".yml", ".md", ".py", ".log")  # what people keep beside their data
+
+
+def fingerprint(path: Path, cache: Path, without: tuple[Path, ...] = ()) -> str:
     """SHA-256 over the names and contents of a file or a folder's files.
+
+    Left out are hidden files, the folders `without`, and recipes, notes and scripts (YOLO's data.yaml does count).
 
     Contents are read once; `cache` remembers them by name, size and time of change.
     Raises: EnvironmentProblem when a file cannot be read.
     """
     known: dict[str, list[Json]] = read_json(cache) if cache.exists() else {}
     total, fresh = hashlib.sha256(), dict(known)
-    files = [path] if path.is_file() else list(iter_files(path))
+    files = [path] if path.is_file() else [f for f in iter_files(path) if _is_data(f, path, without)]
     for file in files:
         try:
             stat = file.stat()
@@ -164,10 +184,16 @@ def fingerprint(path: Path, cache: Path) -> str:
         except OSError as error:
             raise EnvironmentProblem(f"{file}: cannot be read ({error.strerror})") from None
         name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        total.update(f"{name}\0{entry[2]}\n".encode())
+        total.update(os.fsencode(f"{name}\0{entry[2]}\n"))
     if fresh != known and cache.parent.is_dir():
         write_json(cache, fresh)
     return total.hexdigest()
+
+
+def _is_data(file: Path, root: Path, without: tuple[Path, ...]) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    other = file.suffix.lower() in NO_DATA and file.name not in ("data.yaml", "data.yml")
+    return not hidden and not other and not any(file.absolute().is_relative_to(w.absolute()) for w in without)
 
 
 def _quiet() -> None:
@@ -223,6 +249,11 @@ def in_parallel(
                 for child in active_children():
                     child.terminate()
                 raise Interrupted("stopped by Ctrl-C") from None
+            except BrokenProcessPool:
+                raise EnvironmentProblem(
+                    f"a process that worked on {what!r} was killed, most likely for want of memory; lower "
+                    "run.workers or shard_size, and run the same command again"
+                ) from None
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,12 @@ def command(recipe: Path, workers: int) -> list[str]:
     return [sys.executable, "-m", "synthgen", "run", str(recipe), *options]
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
 def begin(recipe: Path, workers: int) -> subprocess.Popen[str]:
     """Start a run in a session of its own, so that it can be killed with all its workers."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command(recipe, workers),
         cwd=recipe.parent,
         stdout=subprocess.PIPE,
@@ -60,6 +64,8 @@ def begin(recipe: Path, workers: int) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def finish(recipe: Path, workers: int) -> None:
@@ -125,8 +131,13 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(autouse=True)
-def _from_nothing(runs: Runs) -> None:
+def _from_nothing(runs: Runs) -> Iterator[None]:
     shutil.rmtree(runs.folder, ignore_errors=True)
+    yield
+    for process in STARTED:
+        if process.poll() is None:  # the test failed: nothing of ours goes on behind its back
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_a_second_run_from_nothing_gives_the_same_bytes(runs: Runs) -> None:
@@ -150,9 +161,8 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(runs: Runs, capsys
         finish(runs.recipe, runs.workers)
         assert_same(tree(runs.folder), runs.unbroken, f"killed after {', '.join(story)}")
     with capsys.disabled():
-        print(
-            f"\n  {sum(fell.values())} kills, {runs.workers} workers, unbroken {runs.seconds:.0f} s: {dict(sorted(fell.items()))}"
-        )
+        where = dict(sorted(fell.items()))
+        print(f"\n  unbroken {runs.seconds:.0f} s, {runs.workers} workers, {fell.total()} kills: {where}")
 
 
 def test_ctrl_c_ends_with_130_and_a_line_that_helps_and_the_same_command_goes_on(runs: Runs) -> None:

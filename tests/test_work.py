@@ -206,9 +206,11 @@ def test_the_key_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_a_second_process_is_refused_and_told_who_works_there(tmp_path: Path) -> None:
-    code = f"from synthgen.work import only_process; from pathlib import Path\nwith only_process(Path({str(tmp_path)!r})): pass"
+    code = "import sys; from pathlib import Path; from synthgen.work import only_process\n"
+    code += "with only_process(Path(sys.argv[1])): pass"
     with only_process(tmp_path):
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        words = [sys.executable, "-c", code, str(tmp_path)]
+        other = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "Locked" in other.stderr
     assert f"in use by process {os.getpid()} on " in other.stderr
     with only_process(tmp_path):

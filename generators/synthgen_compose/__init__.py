@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 import synthgen
 from synthgen.errors import DataError
-from synthgen.geometry import decode, encode_crop, id_map, mask_box, touches_border
+from synthgen.geometry import decode, encode_crop, id_map, mask_box, only_accepted, touches_border
 from synthgen.images import list_images, read_image
 from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
 from synthgen.seeds import rng_of, seed_of
@@ -73,12 +73,13 @@ class Compose:
         return len(self.blend)
 
     def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
-        """Cut the bank, model the layouts, measure the noise. The pool gives the noise its reference.
+        """Cut the bank, model the layouts, measure the noise. Labels that were not accepted are not used.
 
         Raises: DataError when the seed has too little to compose from, its objects leave no background, or a
         background folder is empty.
         """
         del pool  # its images may hold objects: no background to paste on
+        real = [s if s.labels is None else dataclasses.replace(s, labels=only_accepted(s.labels)) for s in real]
         seed = survey(real)
         folders: list[list[Path]] = []
         for source in self.background:

@@ -57,7 +57,7 @@ class Drift:
         return value
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
-        ours, theirs = (_labels(dataset) for dataset in (evidence.synthetic, evidence.seed))
+        ours, theirs = (_labels(dataset) for dataset in (evidence.independent, evidence.seed))
         if not ours or not theirs:
             return [skipped("drift", "drift", f"it needs labels on both sides, and there are {len(ours)} "
                             f"synthetic and {len(theirs)} seed images with labels", hard=False)]

@@ -72,7 +72,7 @@ class Realism:
         probes = {f: probe_auc(features["synthetic"][f], features[reference][f], rng, self.permutations)
                   for f in families}
         corrected = holm([probe.p for probe in probes.values()])
-        ids = ids_of(evidence.synthetic)
+        ids = ids_of(evidence.independent)
         for (family, probe), p in zip(probes.items(), corrected.tolist(), strict=True):
             n, m = len(features["synthetic"][family]), len(features[reference][family])
             order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]

@@ -45,7 +45,7 @@ def command(
     writer: Format = plugins.build("formats", target, options_of(options))
 
     def make(folder: Path) -> list[Loss]:
-        losses = writer.write(everything(job), folder, loaded.recipe.classes)
+        losses = writer.write(everything(job, writer), folder, loaded.recipe.classes)
         if strict and losses:
             raise DataError(f"--strict: {target} cannot hold " + "; ".join(f"{x.what} ({x.count})" for x in losses))
         return losses

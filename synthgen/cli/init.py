@@ -39,6 +39,9 @@ def command(data: Path, pool: Path | None, test: Path | None, name: str | None, 
     seen = look(data, pool, test)
     for line in seen.lines():
         say(line)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(recipe_for(seen, name, out.parent), encoding="utf-8")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(recipe_for(seen, name, out.parent), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
     say(f"wrote {out}   next: synthgen preview {out}")

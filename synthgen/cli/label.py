@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--tta/--no-tta", default=True, show_default=True, help="Average over flips and quarter turns.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda", "mps"]), show_default=True)
 @click.option(
+    "--bits",
+    default="16",
+    show_default=True,
+    type=click.Choice(["8", "10", "12", "14", "16"]),
+    help="Bits that 16-bit grey images really use.",
+)
+@click.option(
     "--max-bad",
     default=0.02,
     show_default=True,
@@ -48,6 +55,7 @@ def command(
     ignore: float,
     tta: bool,
     device: str,
+    bits: str,
     max_bad: float,
     as_json: bool,
 ) -> None:
@@ -63,6 +71,7 @@ def command(
     from synthgen.errors import DataError
     from synthgen.formats import Format, Problem, Reading
     from synthgen.formats.detect import open_dataset
+    from synthgen.images import Bits
     from synthgen.recipe.schema import Label
     from synthgen.stages.label import sorted_out
     from synthgen.store import new_folder, read_json
@@ -78,14 +87,17 @@ def command(
     trainer: Trainer = plugins.build("trainers", facts["trainer"], {})
     labeler = trainer.load(model, device_of(device), os.cpu_count() or 1)
     writer: Format = plugins.build("formats", target, {})
-    rules = Label(accept=accept, ignore=min(ignore, accept), tta=tta)
+    if ignore > accept:
+        raise click.UsageError(f"--ignore {ignore:g} is above --accept {accept:g}")
+    rules = Label(accept=accept, ignore=ignore, tta=tta)
+    reading = Reading(bits=cast(Bits, int(bits)))
     bad: list[Problem] = []
     states: Counter[str] = Counter()
     count = 0
 
     def labelled(watch: Watch) -> Iterator[Sample]:
         nonlocal count
-        for item in open_dataset(images, "auto", classes, Reading()):
+        for item in open_dataset(images, "images", classes, reading):
             if isinstance(item, Problem):
                 bad.append(item)
                 continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import click
 
-from synthgen.cli.common import console, overrides_option, print_json, recipe_argument, say
+from synthgen.cli.common import columns, overrides_option, print_json, recipe_argument, say
 from synthgen.errors import GateRefused, Interrupted
 from synthgen.types import Json
 
@@ -63,8 +64,6 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
 
 def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
     """One clear end: the verdict, the scores, and where everything is."""
-    from rich.table import Table
-
     from synthgen.report.words import headline
 
     say("")
@@ -75,23 +74,29 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         rows.append(("pool labels (against truth kept aside)", verdict["pool"]))
     metrics = [m for m in ("dice", "ap50", "count_error", "accuracy") if any(m in row for _, row in rows)]
     if rows and metrics:
-        table = Table("", "images", *metrics, box=None, pad_edge=False)
+        table = [("", "images", *metrics)]
         for name, row in rows:
-            cells = []
-            for m in metrics:
-                low, high = row[m]["interval"]
-                cells.append(
-                    f"{row[m]['value']:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[m]['value']:.3f}"
-                )
-            table.add_row(name, str(row["n"]), *cells)
-        console.print(table)
+            table.append((name, str(row["n"]), *(_cell(row.get(m)) for m in metrics)))
+        say(columns(table))
+    passed = Counter(m["check"] for m in verdict["measurements"] if m["verdict"] == "pass")
+    for check, n in passed.items():
+        say(f"  pass         {check}: {n} of {sum(m['check'] == check for m in verdict['measurements'])} measurements")
     for m in verdict["measurements"]:
-        say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
+        if m["verdict"] != "pass":
+            say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
     exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)
     for path in exports:
         say(f"dataset  {shown(path)}")
     say(f"report   {shown(page)}")
     say(f"done in {int(seconds // 60)} min {int(seconds % 60)} s")
+
+
+def _cell(score: Json) -> str:
+    """A score and its interval."""
+    if score is None or score["value"] is None:
+        return "not measured"
+    low, high = score["interval"]
+    return f"{score['value']:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
 def shown(path: Path) -> str:

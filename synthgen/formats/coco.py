@@ -6,7 +6,7 @@ import json
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Coco:
     crowd: Literal["ignore", "object"] = "ignore"
     """When reading, what `iscrowd` 1 means. ignore: a region to leave out, as COCO defines it. object: a
     plain object; for exporters that mark every mask as a crowd (CVAT, datumaro)."""
+
+    holds_ignored: ClassVar[bool] = True
 
     def matches(self, path: Path) -> bool:
         """Whether the path is a COCO file, or a folder that holds one."""

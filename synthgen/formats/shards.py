@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import ConfigDict
@@ -26,6 +27,8 @@ class Shards:
 
     A tar that WebDataset reads: ID.png and ID.json per sample. Ids, origins and meta are kept.
     """
+
+    holds_ignored: ClassVar[bool] = True
 
     def matches(self, path: Path) -> bool:
         """Whether a shard and its commit mark lie here."""

@@ -30,7 +30,8 @@ def score_image(pred: Labels, truth: Labels, min_area: float = 15, iou: float = 
 
     Instances are matched within their class by masks, or by boxes where either side has no masks. Predictions
     with state `ignored` are no predictions; `to_review` ones are. Keys: tp, fp, fn, n_pred, n_true (left-out
-    objects in none of them); overlap, pred_px, true_px: px where the class agrees, pred's and truth's (None
+    objects in none of them; left_out: how many true ones those were);
+    overlap, pred_px, true_px: px where the class agrees, pred's and truth's (None
     without masks); correct (None unless the truth has an image class; an ignored one is none); classes: tp,
     fp, fn and the px by class index as text.
     Raises: ValueError when the two are for images of different sizes.
@@ -71,7 +72,8 @@ def score_image(pred: Labels, truth: Labels, min_area: float = 15, iou: float = 
     rows = record["classes"].values()
     record |= {key: sum(row[key] for row in rows)
                for key in ("tp", "fp", "fn", *(("overlap", "pred_px", "true_px") if by_masks else ()))}
-    record |= {"n_pred": int(counted.sum()), "n_true": int(wanted.sum())}
+    record |= {"n_pred": int(counted.sum()), "n_true": int(wanted.sum()),
+               "left_out": int((known & ~wanted).sum())}
     if truth.image_class is not None and truth.image_state != "ignored":
         record["correct"] = int(pred.image_class == truth.image_class and pred.image_state != "ignored")
     return record
@@ -162,6 +164,8 @@ def columns(records: Sequence[Record], metric: str) -> tuple[Floats, Floats] | N
     if all(pair is None for pair in pairs):
         return None
     both = np.array([(0, 0) if pair is None else pair for pair in pairs], np.float64).reshape(-1, 2)
+    if not both[:, 1].any() and any(r.get("left_out") for r in records):
+        return None                # all there was to find is too small to count: nothing was measured
     return both[:, 0], both[:, 1]
 
 

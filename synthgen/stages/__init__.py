@@ -6,14 +6,14 @@ disk; `run` makes what differs. A stage reads the folders of earlier stages and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthgen import plugins
 from synthgen.recipe.schema import Recipe
 from synthgen.types import Json
-from synthgen.work import Events, Say, Work, key_of
+from synthgen.work import Events, Say, Work, fingerprint, key_of
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -46,6 +46,22 @@ class Unit:
     name: str
     needs: Json
     make: Callable[[Path], None]
+
+
+def files_of(job: Job, options: Mapping[str, Json]) -> Json:
+    """Fingerprints of the files and folders that options name, so that their contents are among the needs."""
+    found: dict[str, str] = {}
+    values = list(options.values())
+    while values:
+        value = values.pop()
+        if isinstance(value, list | tuple):
+            values += value
+        elif isinstance(value, str | Path) and (job.base / value).exists() and str(value) not in ("", "."):
+            path = job.base / value
+            if str(path) not in job.prints:
+                job.prints[str(path)] = fingerprint(path, job.work.folder / ".hashes.json")
+            found[str(value)] = job.prints[str(path)]
+    return found
 
 
 def keys(units: Sequence[Unit]) -> Json:

@@ -18,13 +18,15 @@ from synthgen.images import hash_image
 from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.metrics.features import common_size, handcrafted, one_path, spectrum
-from synthgen.recipe.schema import Evaluate
+from synthgen.recipe.schema import Evaluate, Label
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, filter, ingest, keys, label, train, version_of  # noqa: A004
-from synthgen.store import Stored, read_json, write_all, write_json
-from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Labels, Origin, Task
+from synthgen.stages.generate import LAYOUT_BITS
+from synthgen.store import Stored, Subset, read_json, write_all, write_json
+from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Labels, Measurement, Origin, Task, Verdict
 
 CODE = 1
+LOST_HALF, LOST_MOST = 0.5, 0.8  # shares of a generator's samples that the filter may take before it warns, and refuses
 MOST = 2000  # images per side for features: more would decide nothing new
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
@@ -48,6 +50,7 @@ def units(job: Job) -> list[Unit]:
                 **section.model_dump(mode="json"),
                 "checks": checks,
                 "seed": job.recipe.seed,
+        "label": job.recipe.label.model_dump(),
                 "after": keys(before),
             },
             partial(_make, job),
@@ -74,7 +77,7 @@ def _make(job: Job, folder: Path) -> None:
     scores: dict[str, Json] = {}
     for number, (arm, labeler) in enumerate(arms.items()):
         job.say("evaluate", number, len(arms) + 2)
-        labelled = _labelled(labeler, test, recipe.label.tta)
+        labelled = _labelled(labeler, test, recipe.label)
         scores[arm] = {"per_image": [score_image(mine, right) for mine, right in labelled]}
         if arm == "mixed":
             write_all(
@@ -89,8 +92,9 @@ def _make(job: Job, folder: Path) -> None:
     pool_scores = _pool_scores(label.labelled(job), truth)
     synthetic = filter.kept(job)
     job.say("evaluate", len(arms), len(arms) + 2)
+    independent = one_per_layout(synthetic)
     parts: dict[str, Dataset] = {
-        "synthetic": synthetic,
+        "synthetic": independent,
         "seed": ingest.part(job, "seed"),
         "pool": ingest.part(job, "pool"),
     }
@@ -103,8 +107,10 @@ def _make(job: Job, folder: Path) -> None:
         recipe.task,
         features_of(parts, arms.get("real")) if len(synthetic) else {},
         scores,
+        independent,
     )
     measurements = run_checks(built(recipe.evaluate, recipe.task), evidence, recipe.seed) if len(synthetic) else []
+    measurements += losses_of(job)
     rng = rng_of(seed_of(recipe.seed, "evaluate", "scores"))
     write_json(folder / "scores.json", {"test": scores, "pool": pool_scores})
     write_json(
@@ -132,6 +138,42 @@ def built(section: Evaluate, task: Task) -> list[tuple[str, Check]]:
     return out
 
 
+def losses_of(job: Job) -> list[Measurement]:
+    """What each generator lost in the filter: over half of its images or instances warns, over LOST_MOST refuses."""
+    if not filter.units(job):
+        return []
+    out = []
+    for name, tally in read_json(job.work.path("2-filter") / "summary.json")["generators"].items():
+        for what in ("images", "instances"):
+            total, lost = tally.get(what, 0), tally.get(f"{what} lost", 0)
+            if what == "instances" and not total and job.recipe.task == "classify":
+                continue
+            share = lost / total if total else 1.0
+            verdict: Verdict = "fail" if share > LOST_MOST else "warn" if share > LOST_HALF else "pass"
+            why = f"the filter took {lost} of {total} {what} of generator {name}"
+            remedy = "" if verdict == "pass" else f"see synthgen preview: {name}'s objects are too small or hidden"
+            out.append(
+                Measurement(
+                    "filter", f"{what} of {name}", verdict, share, "share", why, n=(total, 0), remedy=remedy, hard=True
+                )
+            )
+    return out
+
+
+def one_per_layout(synthetic: Subset) -> Subset:
+    """The samples that are independent draws: of each generator's renderings of one layout only one, in turn.
+
+    Seeds of one layout differ in their low bits alone (`generate.sample_seed`).
+    """
+    groups: dict[tuple[str, int], list[int]] = {}
+    for k in range(len(synthetic)):
+        about = synthetic.about(k)
+        seed = about["origin"]["seed"]
+        groups.setdefault((about["id"].rsplit("-", 1)[0], k if seed is None else seed >> LAYOUT_BITS), []).append(k)
+    picked = [members[n % len(members)] for n, members in enumerate(groups.values())]
+    return Subset(synthetic.stored, [synthetic.indices[k] for k in picked], synthetic.changed)
+
+
 def features_of(parts: Mapping[str, Dataset], labeler: Labeler | None) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Features by part and family, all images through one path; at most MOST of a part, evenly spaced.
 
@@ -155,12 +197,13 @@ def features_of(parts: Mapping[str, Dataset], labeler: Labeler | None) -> dict[s
     return out
 
 
-def _labelled(labeler: Labeler, data: Dataset, tta: bool) -> list[tuple[Labels, Labels]]:
-    """The labeler's labels and the true ones of each image."""
+def _labelled(labeler: Labeler, data: Dataset, rules: Label) -> list[tuple[Labels, Labels]]:
+    """The labeler's labels, sorted out as the pool's are, and the true ones of each image."""
     out = []
     for sample in data:
         assert sample.labels is not None
-        out.append((next(iter(labeler.label([sample.image], tta=tta))), sample.labels))
+        found = next(iter(labeler.label([sample.image], tta=rules.tta)))
+        out.append((label.sorted_out(found, rules), sample.labels))
     return out
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from synthgen import plugins
 from synthgen.formats import Format
+from synthgen.geometry import only_accepted
 from synthgen.stages import Job, Unit, evaluate, filter, ingest, keys, label, version_of  # noqa: A004
 from synthgen.store import write_json
 from synthgen.types import Sample
@@ -28,17 +30,22 @@ def units(job: Job) -> list[Unit]:
     ]
 
 
-def everything(job: Job) -> Iterator[Sample]:
-    """What is exported: the seed, the synthetic samples, and pool images that have an accepted label or none to doubt.
+def everything(job: Job, writer: Format) -> Iterator[Sample]:
+    """What is exported: the seed, the synthetic samples, and the pool as far as its labels were accepted.
 
-    Pool images whose class is not accepted are left out (task `classify`); instances that are not accepted keep
-    their state, and each format says what it does with them.
+    Instances that were not accepted become ignored pixels. A format that cannot say "ignored" would turn them into
+    background, so for it images that hold any are left out; they wait in `5-label` for a person. Pool images whose
+    class is not accepted are left out (task `classify`).
     """
     yield from ingest.part(job, "seed")
     yield from filter.kept(job)
     for sample in label.labelled(job):
-        if sample.labels is not None and (sample.labels.image_class is None or sample.labels.image_state == "accepted"):
-            yield sample
+        labels = sample.labels
+        if labels is None or (labels.image_class is not None and labels.image_state != "accepted"):
+            continue
+        sure = only_accepted(labels)
+        if len(sure) == len(labels) or getattr(writer, "holds_ignored", False):
+            yield replace(sample, labels=sure)
 
 
 def _make(job: Job, name: str, folder: Path) -> None:
@@ -47,7 +54,7 @@ def _make(job: Job, name: str, folder: Path) -> None:
 
     def counted() -> Iterator[Sample]:
         nonlocal count
-        for sample in everything(job):
+        for sample in everything(job, writer):
             count += 1
             job.say(f"export {name}", count, 0)
             yield sample

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from synthgen.geometry import areas, decode, encode
+from synthgen.geometry import areas, set_aside
 from synthgen.images import hash_image
 from synthgen.stages import Job, Unit, generate, ingest, keys
 from synthgen.store import Subset, labels_to_json, read_json, write_atomic, write_json
@@ -48,55 +45,39 @@ def _make(job: Job, folder: Path) -> None:
     changed: dict[str, Json] = {}
     dropped: list[Json] = []
     reasons: Counter[str] = Counter()
+    tally: dict[str, Counter[str]] = {}
     for k in range(len(made)):
         sample = made[k]
         job.say("filter", k + 1, len(made))
+        mine = tally.setdefault(sample.id.rsplit("-", 1)[0], Counter())
+        mine["images"] += 1
+        mine["instances"] += 0 if sample.labels is None else len(sample.labels)
         if rules.duplicates == "drop":
             digest = hash_image(sample.image)
             if digest in seen:
                 dropped.append({"id": sample.id, "reason": "the same pixels as an earlier image"})
                 reasons["image: double"] += 1
+                mine["images lost"] += 1
                 continue
             seen.add(digest)
         if sample.labels is not None and sample.labels.masks is not None:
             labels, small = without_slivers(sample.labels, rules.min_visible, rules.min_area)
             if small:
                 reasons["instance: too little of it shows"] += small
+                mine["instances lost"] += small
                 changed[str(k)] = labels_to_json(labels)
         keep.append(k)
     write_atomic(folder / "dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped).encode())
-    write_json(
-        folder / "summary.json", {"made": len(made), "kept": len(keep), "reasons": dict(sorted(reasons.items()))}
-    )
+    summary = {"made": len(made), "kept": len(keep), "reasons": dict(sorted(reasons.items()))}
+    write_json(folder / "summary.json", summary | {"generators": {name: dict(t) for name, t in tally.items()}})
     write_json(folder / "index.json", {"kept": keep, "labels": changed})
 
 
 def without_slivers(labels: Labels, min_visible: float, min_area: int) -> tuple[Labels, int]:
     """Labels whose hardly visible instances became ignored pixels, and how many those were."""
     assert labels.masks is not None
-    assert labels.visible is not None
-    assert labels.scores is not None
-    assert labels.truncated is not None
-    assert labels.states is not None
     seen = areas(labels.masks, labels.size)
     # What the frame cuts off hides nothing: a sliver at the border is labelled, one behind another object is not.
     framed = seen if labels.amodal is None else areas(labels.amodal, labels.size)
     few = (seen < min_area) | (seen < min_visible * framed)
-    if not few.any():
-        return labels, 0
-    away = np.asarray(decode([m for m, f in zip(labels.masks, few, strict=True) if f], labels.size).any(0))
-    if labels.ignore is not None:
-        away |= decode([labels.ignore], labels.size)[0]
-    stay = np.flatnonzero(~few)
-    return replace(
-        labels,
-        classes=labels.classes[stay],
-        boxes=labels.boxes[stay],
-        masks=tuple(labels.masks[k] for k in stay),
-        amodal=None if labels.amodal is None else tuple(labels.amodal[k] for k in stay),
-        scores=labels.scores[stay],
-        visible=labels.visible[stay],
-        truncated=labels.truncated[stay],
-        states=tuple(labels.states[k] for k in stay),
-        ignore=encode(away[None])[0],
-    ), int(few.sum())
+    return set_aside(labels, few), int(few.sum())

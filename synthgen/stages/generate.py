@@ -11,7 +11,7 @@ from typing import Any
 from synthgen import plugins
 from synthgen.recipe.schema import Generate
 from synthgen.seeds import seed_of
-from synthgen.stages import Job, Unit, ingest, keys, version_of
+from synthgen.stages import Job, Unit, files_of, ingest, keys, version_of
 from synthgen.store import Stored, committed, write_shard
 from synthgen.types import Context, Generator, Sample
 from synthgen.work import in_parallel
@@ -31,6 +31,7 @@ def units(job: Job) -> list[Unit]:
                 "use": g.use,
                 "version": version_of("generators", g.use),
                 "options": _plain(g.options),
+                "files": files_of(job, g.options),
                 "count": g.count,
                 "seed": job.recipe.seed,
                 "shard_size": job.recipe.shard_size,

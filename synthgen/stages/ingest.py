@@ -56,9 +56,12 @@ def part(job: Job, name: str) -> Stored:
 
 def _fingerprint(job: Job, source: Source) -> str:
     # A COCO file names images beside it: they are part of the data.
-    path = source.path.parent if source.path.is_file() else source.path
+    path = source.path
+    if path.is_file():
+        path = path.parent.parent if path.parent.name == "annotations" else path.parent
     if str(path) not in job.prints:
-        job.prints[str(path)] = fingerprint(path, job.work.folder / ".hashes.json")
+        # The run and the recipe may stand beside the data; they are not part of it.
+        job.prints[str(path)] = fingerprint(path, job.work.folder / ".hashes.json", (job.work.folder.parent,))
     return job.prints[str(path)]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from synthgen import plugins
 from synthgen.seeds import seed_of
-from synthgen.stages import Job, Unit, ingest, keys, mix, version_of
-from synthgen.store import Stored, Subset, read_json
+from synthgen.stages import Job, Unit, files_of, ingest, keys, mix, version_of
+from synthgen.store import Stored, Subset, read_json, write_json
 from synthgen.types import Context, Labeler, Mixture, Trainer
 
 CODE = 1
@@ -31,7 +31,8 @@ def units(job: Job) -> list[Unit]:
         "options": section.options,
         "task": recipe.task,
         "seed": recipe.seed,
-        "augment": recipe.mix.model_dump(mode="json")["augment"],
+        "mix": {k: v for k, v in recipe.mix.model_dump(mode="json").items() if k in ("augment", "per_class")},
+        "files": files_of(job, section.options),
     }
     mixed = Unit("4-train/mixed", common | {"after": keys(mix.units(job))}, partial(_train, job, True))
     trainings = [mixed]
@@ -96,6 +97,10 @@ def _train(job: Job, synthetic: bool, folder: Path) -> None:
 def _train_fold(job: Job, k: int, folder: Path) -> None:
     stored = ingest.part(job, "seed")
     out = fold_members(stored, k, job.recipe.train.calibration_folds)
+    if not out or len(out) == len(stored):
+        # Too few images for so many folds: this one holds nothing out, or everything.
+        write_json(folder / "skipped.json", {"why": f"{len(stored)} seed images do not fill fold {k}"})
+        return
     mixture = mix.mixture(job, without=[stored.entries[i].id for i in out], synthetic=False)
     fit(job, mixture, out, folder, f"fold-{k}")
 
@@ -104,6 +109,8 @@ def _calibrate(job: Job, folder: Path) -> None:
     stored = ingest.part(job, "seed")
     held_out = []
     for k in range(folds(job)):
+        if (job.work.path(f"4-train/fold-{k}") / "skipped.json").exists():
+            continue
         members = fold_members(stored, k, job.recipe.train.calibration_folds)
         held_out.append((load(job, f"4-train/fold-{k}"), Subset(stored, members)))
     trainer(job).calibrate(load(job, "4-train/mixed"), held_out).save(folder)

@@ -12,11 +12,6 @@ import cv2
 import numpy as np
 import pydantic
 import pytest
-from synthgen_compose import Compose
-from synthgen_compose.background import fitted, object_free, pull_push
-from synthgen_compose.bank import RIM, cut
-from synthgen_compose.harmonise import NoiseModel, grain, noise_model, restore_noise
-from synthgen_compose.render import canvas_on, paint
 
 from synthgen import plugins
 from synthgen.errors import DataError
@@ -26,6 +21,11 @@ from synthgen.layouts.resample import transformed
 from synthgen.seeds import rng_of
 from synthgen.testing import check_generator, digest, tiny_context, tiny_real
 from synthgen.types import Placed, Sample
+from synthgen_compose import Compose
+from synthgen_compose.background import fitted, object_free, pull_push
+from synthgen_compose.bank import RIM, cut
+from synthgen_compose.harmonise import NoiseModel, grain, noise_model, restore_noise
+from synthgen_compose.render import canvas_on, paint
 
 OPTIONS = [{"layout": a, "background": (b,)} for a, b in product(("resample", "warp", "shape"), ("inpaint", "keep"))]
 OPTIONS += [{"layout": "resample", "background": ("inpaint", "keep"), "size": (48, 40), "blend": ("hard", "add")}]

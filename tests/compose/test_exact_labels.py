@@ -12,18 +12,18 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-import synthgen_compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthgen_compose import Compose, labels_of
-from synthgen_compose.bank import RIM, Cutout
-from synthgen_compose.render import Blend, canvas_on, paint
 
+import synthgen_compose
 from synthgen.geometry import areas, decode, rle_boxes, touches_border
 from synthgen.layouts import LayoutName
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Placed, Sample
+from synthgen_compose import Compose, labels_of
+from synthgen_compose.bank import RIM, Cutout
+from synthgen_compose.render import Blend, canvas_on, paint
 
 LAYOUTS, BLENDS = get_args(LayoutName), get_args(Blend)
 SEEDS = st.integers(0, 2**63 - 1)

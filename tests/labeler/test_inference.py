@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthgen_labeler import LabelerTrainer, calibration, inference, network
-from synthgen_labeler.calibration import best_temperature
-from synthgen_labeler.inference import CompactLabeler, Settings, calibrated, spans
-from synthgen_labeler.network import Network, Shape, build
 
 from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.images import hash_image
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_images, tiny_real
 from synthgen.types import Labels, Sample
+from synthgen_labeler import LabelerTrainer, calibration, inference, network
+from synthgen_labeler.calibration import best_temperature
+from synthgen_labeler.inference import CompactLabeler, Settings, calibrated, spans
+from synthgen_labeler.network import Network, Shape, build
 
 CLASSES = ("a", "b")
 

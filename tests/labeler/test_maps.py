@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from synthgen_labeler.grouping import group
 from synthgen_labeler.inference import d4, undo_d4
 from synthgen_labeler.targets import dense_loss, target_of

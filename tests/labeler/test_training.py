@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthgen_labeler import LabelerTrainer, fitting
-from synthgen_labeler.data import Batches, Plan, truth_of, window
 
 from synthgen.augment import DENSE, Augment
 from synthgen.errors import DataError
@@ -21,6 +19,8 @@ from synthgen.metrics.accuracy import dice, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Mixture, Sample
+from synthgen_labeler import LabelerTrainer, fitting
+from synthgen_labeler.data import Batches, Plan, truth_of, window
 
 SMALL: dict[str, Any] = {"weights": "random", "steps": 8, "batch": 2, "crop": 32, "width": 8}
 
