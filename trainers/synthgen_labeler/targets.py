@@ -52,7 +52,7 @@ def target_of(ids: NDArray[np.int32], classes: NDArray[np.int64]) -> Target:
         gx = np.exp(-0.5 * ((np.arange(x0, x1) - cx) / sigma) ** 2)
         patch = centre[y0:y1, x0:x1]
         np.maximum(patch, (gy[:, None] * gx[None]).astype(np.float32), out=patch)
-        # Exactly one pixel is a peak, wherever the centroid falls between pixels; offsets carry the remainder.
+        # A small object whose centroid falls between pixels has a peak too; offsets carry the remainder.
         centre[min(round(cy), H - 1), min(round(cx), W - 1)] = 1.0
         y0, y1, x0, x1 = max(ys.min() - 3, 0), ys.max() + 4, max(xs.min() - 3, 0), xs.max() + 4
         near[y0:y1, x0:x1] += cv2.dilate(mask[y0:y1, x0:x1].astype(np.uint8), kernel, iterations=2)
@@ -71,7 +71,7 @@ def dense_loss(out: Tensor, target: dict[str, Tensor], classes: int) -> dict[str
     heat = out[:, classes + 1]
     truth = target["centre"]
     log_p, log_q = F.logsigmoid(heat), F.logsigmoid(-heat)
-    peak = (truth == 1) & valid
+    peak = (truth > 0.95) & valid
     focal = torch.where(
         peak, -((-heat).sigmoid() ** 2) * log_p, -((1 - truth) ** 4) * (heat.sigmoid() ** 2) * log_q * valid
     )
