@@ -1,4 +1,6 @@
-"""The README's picture, from a finished run of `nuclei`: `python scripts/readme_picture.py RUN_FOLDER docs/images/demo.png`.
+"""The README's picture, from a finished run of `nuclei`.
+
+    python scripts/readme_picture.py runs/nuclei docs/images/demo.png
 
 Three rows: the real seed with its labels, synthetic tiles (plain above, known outlines below), the real pool with the
 labels that it got.

@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # The same commands, with so few samples and steps that they take a minute.
-FAST = "train.steps=4 train.calibration_folds=2 generate.shape.count=4 generate.keep.count=4 shard_size=4 evaluate.permutations=19"
+FAST = (
+    "train.steps=4 train.calibration_folds=2 generate.shape.count=4 generate.keep.count=4 shard_size=4 "
+    "evaluate.permutations=19"
+)
 
 
 def commands() -> list[str]:

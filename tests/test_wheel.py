@@ -80,9 +80,9 @@ def test_the_wheel_finds_its_recipes_and_data_from_another_directory(tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     code = (
-        "import synthgen; assert str(synthgen.__file__).startswith({site!r}), synthgen.__file__\n"
+        f"import synthgen; assert str(synthgen.__file__).startswith({str(site)!r}), synthgen.__file__\n"
         "from synthgen.cli import main; raise SystemExit(main(['validate', 'nuclei']))"
-    ).format(site=str(site))
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
