@@ -14,7 +14,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,14 @@ DIFFERS = ("events.jsonl", ".hashes.json", ".lock")
 
 @dataclass(frozen=True)
 class Runs:
-    """A recipe, how it is run, and what an unbroken run of it left."""
+    """A recipe, how it is run, and what an unbroken run of it left.
+
+    seconds: that each stage took, with `start` before the first (imports, the recipe) and `report` after the last.
+    """
 
     recipe: Path
     workers: int
-    seconds: float
+    seconds: dict[str, float]
     unbroken: dict[str, bytes]
 
     @property
@@ -90,31 +95,41 @@ def assert_same(found: dict[str, bytes], wanted: dict[str, bytes], story: str) -
     assert same, f"{story}: missing {lost}, left over {new}, other bytes {other}"
 
 
-def stage_of(folder: Path) -> str:
-    """The stage that a run was in, by its events."""
-    stage = "start"
+def stages(folder: Path) -> list[tuple[str, float]]:
+    """The stages that a run has entered, each with the time."""
     events = folder / "events.jsonl"
+    found = []
     for line in events.read_text().splitlines() if events.exists() else []:
-        try:
+        with suppress(json.JSONDecodeError):  # a kill may have cut the last line off
             event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        stage = {"stage": event.get("stage"), "end": "report"}.get(event["what"], stage)
-    return str(stage)
+            if event["what"] in ("stage", "end"):
+                found.append((event.get("stage", "report"), event["time"]))
+    return found
 
 
-def killed(runs: Runs, seconds: float) -> str | None:
-    """Run, and kill everything after so many seconds: the stage that it fell in, or None when it had ended before."""
-    # Stages told by an earlier run of this folder do not count.
-    before = (runs.folder / "events.jsonl").stat().st_size if (runs.folder / "events.jsonl").exists() else 0
+def moment(runs: Runs, rng: np.random.Generator, number: int) -> tuple[str, float]:
+    """A stage and how many seconds into it: by turns uniform over the time that a run takes, and over its stages, of
+    which most are short."""
+    names, seconds = list(runs.seconds), np.asarray(list(runs.seconds.values()))
+    k = int(rng.choice(len(names), p=seconds / seconds.sum() if number % 2 else None))
+    return names[k], float(seconds[k] * rng.random())
+
+
+def killed(runs: Runs, stage: str, seconds: float) -> str | None:
+    """Run, and kill everything so long after a stage began: where it fell, or None when the run had ended before."""
+    known = len(stages(runs.folder))
     process = begin(runs.recipe, runs.workers)
+    while process.poll() is None:
+        here = [name for name, _ in stages(runs.folder)[known:]]
+        if stage == "start" or stage in here:
+            break
+        time.sleep(0.005)
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        events = runs.folder / "events.jsonl"
-        return stage_of(runs.folder) if events.exists() and events.stat().st_size > before else "start"
+        return ["start", *(name for name, _ in stages(runs.folder)[known:])][-1]
     _, told = process.communicate()
     assert process.returncode == 0, told
     return None
@@ -124,9 +139,10 @@ def killed(runs: Runs, seconds: float) -> str | None:
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     recipe = tiny_recipe(tmp_path_factory.mktemp("resume"))
     folder = recipe.parent / "runs" / "tiny"
-    began = time.monotonic()
+    began = time.time()
     finish(recipe, request.param)
-    seconds = time.monotonic() - began
+    entered = [("start", began), *stages(folder), ("", time.time())]
+    seconds = {name: after - at for (name, at), (_, after) in pairwise(entered)}
     return Runs(recipe, request.param, seconds, tree(folder))
 
 
@@ -150,27 +166,24 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(runs: Runs, capsys
     fell: Counter[str] = Counter()
     for number in range(KILLS):
         shutil.rmtree(runs.folder, ignore_errors=True)
-        # One moment from each of KILLS equal parts of the unbroken run; half of the runs are killed again.
-        moments = [runs.seconds * (number + rng.random()) / KILLS]
-        moments += [runs.seconds * rng.random()] * int(rng.random() < 0.5)
         story = []
-        for seconds in moments:
-            stage = killed(runs, seconds)
-            story.append(f"{seconds:.1f} s ({stage or 'it had ended'})")
-            fell.update([stage] if stage else [])
+        for again in range(1 + int(rng.random() < 0.5)):  # half of the runs are killed twice
+            stage, seconds = moment(runs, rng, number + again)
+            where = killed(runs, stage, seconds)
+            story.append(f"{seconds:.2f} s into {stage}: {where or 'it had ended'}")
+            fell.update([where] if where else [])
         finish(runs.recipe, runs.workers)
-        assert_same(tree(runs.folder), runs.unbroken, f"killed after {', '.join(story)}")
+        assert_same(tree(runs.folder), runs.unbroken, f"killed {'; '.join(story)}")
     with capsys.disabled():
-        where = dict(sorted(fell.items()))
-        print(f"\n  unbroken {runs.seconds:.0f} s, {runs.workers} workers, {fell.total()} kills: {where}")
+        took = sum(runs.seconds.values())
+        print(f"\n  unbroken {took:.0f} s, {runs.workers} workers, {fell.total()} kills: {dict(sorted(fell.items()))}")
 
 
 def test_ctrl_c_ends_with_130_and_a_line_that_helps_and_the_same_command_goes_on(runs: Runs) -> None:
     process = begin(runs.recipe, runs.workers)
-    end = time.monotonic() + 300
-    while stage_of(runs.folder) != "4-train" and time.monotonic() < end:
+    while process.poll() is None and "4-train" not in dict(stages(runs.folder)):
         time.sleep(0.1)
-    time.sleep(0.15 * runs.seconds)
+    time.sleep(0.3 * runs.seconds["4-train"])
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does: everybody in the group gets it
     _, told = process.communicate(timeout=300)
     assert process.returncode == 130, told
