@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("SYNTHGEN_KILLS", "6"))
 SEED = int(os.environ.get("SYNTHGEN_KILL_SEED", "0"))
+# One worker by default: twice as many trainings side by side take ten minutes. SYNTHGEN_KILL_WORKERS="1 2" does both.
+WORKERS = [int(n) for n in os.environ.get("SYNTHGEN_KILL_WORKERS", "1").split()]
 OPTIONS = ("train.steps=60", "train.width=16")
 # What may differ: when things happened, the times of the data's files, the lock, and curves for TensorBoard.
 DIFFERS = ("events.jsonl", ".hashes.json", ".lock")
@@ -135,7 +137,7 @@ def killed(runs: Runs, stage: str, seconds: float) -> str | None:
     return None
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(scope="module", params=WORKERS, ids=[f"{n} workers" for n in WORKERS])
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     recipe = tiny_recipe(tmp_path_factory.mktemp("resume"))
     folder = recipe.parent / "runs" / "tiny"
