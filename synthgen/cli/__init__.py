@@ -109,6 +109,7 @@ def _set_verbosity(ctx: click.Context, param: click.Parameter, value: Any) -> No
         from synthgen.cli.common import set_verbosity
 
         set_verbosity(-1 if param.name == "quiet" else int(value))
+        ctx.call_on_close(lambda: set_verbosity(0))     # the console outlives the command when main() is called again
 
 
 def _verbosity_options() -> list[click.Option]:

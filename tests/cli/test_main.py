@@ -115,15 +115,12 @@ def test_a_usage_error_is_2_with_a_suggestion(
 def test_quiet_may_stand_before_the_command_behind_it_or_in_the_environment(
         fake_plugins: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for args in (["schema", "-q"], ["-q", "schema"]):
-        common.set_verbosity(0)
         assert main(args) == 0
         assert capsys.readouterr().err == ""
-    common.set_verbosity(0)
     monkeypatch.setenv("SYNTHGEN_SCHEMA_QUIET", "1")
     assert main(["schema"]) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.delenv("SYNTHGEN_SCHEMA_QUIET")
-    common.set_verbosity(0)
+    monkeypatch.delenv("SYNTHGEN_SCHEMA_QUIET")     # quiet ends with its command
     assert main(["schema"]) == 0
     assert "yaml-language-server" in capsys.readouterr().err
 
