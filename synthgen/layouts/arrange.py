@@ -24,9 +24,9 @@ _AROUND = np.ones((2 * ROOM + 1,) * 2, np.uint8)
 
 
 class Draw(Protocol):
-    """Draws one object, without a place (top = left = 0)."""
+    """Draws one object, without a place (top = left = 0); tone: grey value that its source should be near, 0…255."""
 
-    def draw(self, rng: np.random.Generator) -> Placed: ...
+    def draw(self, rng: np.random.Generator, tone: float | None = None) -> Placed: ...
 
 
 class Arrangement:
@@ -60,11 +60,10 @@ class Arrangement:
         profiles: list[NDArray[np.float64]] = []  # of `placed`, taken when first asked for
         centres: list[tuple[float, float]] = []
         for _ in range(count):
-            thing = self.draw.draw(rng)
             against = bool(placed) and rng.random() < self.touching
             press = against and rng.random() < PRESSED
+            thing = self.draw.draw(rng, self._tone(rng, placed) if against else None)
             if against:
-                thing = self._alike(rng, thing, placed)
                 profiles += [radii(p.mask) for p in placed[len(profiles) :]]
                 centres += [_centre(p) for p in placed[len(centres) :]]
                 spots = _beside(rng, np.asarray(centres), np.asarray(profiles), thing, deep=press)
@@ -92,16 +91,11 @@ class Arrangement:
         order = rng.permutation(len(placed))
         return tuple(placed[i] for i in order)
 
-    def _alike(self, rng: np.random.Generator, thing: Placed, placed: Sequence[Placed]) -> Placed:
-        """Of a few more draws the one whose source is as bright as some object placed: neighbours are lit alike, and
-        an edge between equals is the hard one to see."""
+    def _tone(self, rng: np.random.Generator, placed: Sequence[Placed]) -> float | None:
+        """Mostly the brightness of some object placed: neighbours are lit alike, and an edge between equals is the
+        hard one to see."""
         tones = [self.seed.instances[p.source].tone for p in placed if p.source is not None]
-        if not tones or rng.random() < 0.3:
-            return thing
-        wanted = tones[rng.integers(len(tones))]
-        few = [thing, *(self.draw.draw(rng) for _ in range(3))]
-        known = [t for t in few if t.source is not None]
-        return min(known, key=lambda t: abs(self.seed.instances[t.source or 0].tone - wanted), default=thing)
+        return None if not tones or rng.random() < 0.3 else tones[rng.integers(len(tones))]
 
     def _places(self, rng: np.random.Generator, size: Size, thing: Placed) -> NDArray[np.int64]:
         """(ATTEMPTS, 2) tops and lefts like the seed's: a kernel density over centres, and as often across the border

@@ -19,9 +19,10 @@ class Resample:
     def __init__(self, seed: Survey) -> None:
         self.sources, self.any_angle = seed.sources, seed.any_angle
 
-    def draw(self, rng: np.random.Generator) -> Placed:
-        """One object, at no place yet."""
-        source = self.sources[rng.integers(len(self.sources))]
+    def draw(self, rng: np.random.Generator, tone: float | None = None) -> Placed:
+        """One object, at no place yet; of four sources the one nearest to `tone` when it is given."""
+        few = [self.sources[i] for i in rng.integers(len(self.sources), size=1 if tone is None else 4)]
+        source = few[0] if tone is None else min(few, key=lambda i: abs(i.tone - tone))
         if rng.random() < 0.5:
             turn = 90.0 * int(rng.integers(4)) if self.any_angle else 0.0
             scale = 1.0
@@ -41,7 +42,7 @@ def transformed(mask: Mask, turn: float, scale: float, mirror: bool) -> tuple[Ma
     corners = np.asarray([[-0.5, -0.5], [w - 0.5, -0.5], [-0.5, h - 0.5], [w - 0.5, h - 0.5]]) @ forward.T
     low = np.floor(corners.min(0) + 0.5 + 1e-6)
     width, height = (int(n) for n in np.maximum(np.ceil(corners.max(0) + 0.5 - 1e-6) - low, 1))
-    back = np.linalg.inv(forward)
+    back = forward.T / scale**2     # the inverse of a turn, a mirror and a scale
     affine = np.concatenate([back, (back @ low)[:, None]], axis=1)  # source = back · (p + low)
     soft = cv2.warpAffine(
         mask.astype(np.float32), affine, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -51,8 +51,9 @@ class ShapeModel:
             self.models[class_id] = _fit(class_id, members)
         self._classes = np.asarray([i.class_id for i in seed.instances])
 
-    def draw(self, rng: np.random.Generator) -> Placed:
-        """One object, at no place yet. Its source is the seed instance nearest in aspect and size of a few."""
+    def draw(self, rng: np.random.Generator, tone: float | None = None) -> Placed:
+        """One object, at no place yet. Its source is the seed instance nearest in aspect and size of a few; when
+        `tone` is given, of the three nearest the one as bright as that."""
         model = self.models[int(self._classes[rng.integers(len(self._classes))])]
         like = model.members[rng.integers(len(model.members))]
         z = np.clip(rng.normal(size=len(model.modes)), -SPREAD, SPREAD)
@@ -64,7 +65,9 @@ class ShapeModel:
         )
         _, _, _, aspect = axes_of(mask)
         few = [model.members[i] for i in rng.integers(0, len(model.members), 6)]
-        source = min(few, key=lambda m: abs(np.log(m.aspect / aspect)) + 0.5 * abs(np.log(m.area / max(mask.sum(), 1))))
+        area = max(int(np.count_nonzero(mask)), 1)
+        few.sort(key=lambda m: abs(np.log(m.aspect / aspect)) + 0.5 * abs(np.log(m.area / area)))
+        source = few[0] if tone is None else min(few[:3], key=lambda m: abs(m.tone - tone))
         return Placed(mask, 0, 0, model.class_id, source.index)
 
 

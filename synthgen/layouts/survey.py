@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ class Instance:
     mask: (h, w) bool, visible part, cropped to its box. top, left: of the crop, px.
     complete: neither cut by the border nor (as far as the labels say) hidden.
     angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within
-    NEAR px of another object. tone: mean grey value, 0…255.
+    NEAR px of another object. tone: mean grey value, 0…255. area: visible px.
     """
 
     index: int
@@ -39,11 +39,10 @@ class Instance:
     aspect: float
     touches: bool
     tone: float = 0.0
+    area: int = field(init=False)
 
-    @property
-    def area(self) -> int:
-        """Visible px."""
-        return int(self.mask.sum())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "area", int(np.count_nonzero(self.mask)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +84,7 @@ def axes_of(mask: Mask) -> tuple[float, float, float, float]:
 
 
 _RAYS = np.arange(ANGLES) * 2 * np.pi / ANGLES
+_SIN, _COS = (f(_RAYS)[:, None].astype(np.float32) for f in (np.sin, np.cos))
 
 
 def radii(mask: Mask) -> NDArray[np.float64]:
@@ -92,14 +92,12 @@ def radii(mask: Mask) -> NDArray[np.float64]:
     cy, cx, _, _ = axes_of(mask)
     h, w = mask.shape
     reach = math.hypot(max(cy, h - cy), max(cx, w - cx)) + 1
-    steps = np.arange(0, reach, 0.5)
-    ys = np.rint(cy + np.sin(_RAYS)[:, None] * steps).astype(np.int32)  # (ANGLES, steps)
-    xs = np.rint(cx + np.cos(_RAYS)[:, None] * steps).astype(np.int32)
-    framed = np.zeros((h + 2, w + 2), bool)  # past its box a mask is empty
-    framed[1:-1, 1:-1] = mask
-    hit = framed[np.clip(ys, -1, h) + 1, np.clip(xs, -1, w) + 1]
+    steps = np.arange(0, reach, 0.5, dtype=np.float32)
+    # The mask along every ray, (ANGLES, steps); past its box it is empty.
+    hit = cv2.remap(mask.astype(np.uint8), _COS * steps + np.float32(cx), _SIN * steps + np.float32(cy),
+                    cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
     last = hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
-    return np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5)
+    return np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5).astype(np.float64)
 
 
 def padded(mask: Mask, rim: int) -> Mask:
