@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from synthgen import plugins
 from synthgen.errors import PluginError
@@ -15,7 +18,7 @@ from synthgen.recipe.schema import Evaluate, GateEntry, Generate, Open, Recipe, 
 from synthgen.recipe.sections import PLUGIN_KEY, fields_of
 from synthgen.recipe.shipped import absolute_path, home_expanded
 from synthgen.recipe.tree import Node
-from synthgen.types import Json
+from synthgen.types import Json, Task
 
 Settings = dict[Keys, dict[str, Json]]                # section → every option of its plug-in, defaults too
 
@@ -84,7 +87,11 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
     plugin = _find(findings, group, name, (*path, key))
     if plugin is None:
         return
-    _absolute_options(plugin, {k: entries[k] for k in extra})
+    task = findings.text("task")
+    tasks = getattr(plugin, "TASKS", None)
+    if tasks is not None and task in get_args(Task) and task not in tasks:
+        findings.say(("task",), f'the {group[:-1]} "{name}" does not do task {task}', allowed=tasks)
+    _option_paths(findings, plugin, path, {k: entries[k] for k in extra})
     given = {k: entries[k].plain() for k in extra}
     wrong = plugins.problems(plugin, given)
     for error in wrong:
@@ -100,12 +107,17 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
 
 def keys_below(schema: Json, path: Keys) -> tuple[str, ...]:
     """The keys that a JSON schema allows at a path; none where it says nothing."""
+    return tuple(dict.fromkeys(key for part in branches_at(schema, path) for key in part.get("properties", {})))
+
+
+def branches_at(schema: Json, path: Keys) -> list[Json]:
+    """What a JSON schema says of the value at a path, one entry per branch of its unions."""
     here = [schema]
     for key in path:
         here = [below for part in _branches(schema, here) for below in (
             [part["properties"][key]] if key in part.get("properties", {}) else
             [part[word] for word in ("items", "additionalProperties") if isinstance(part.get(word), dict)])]
-    return tuple(dict.fromkeys(key for part in _branches(schema, here) for key in part.get("properties", {})))
+    return _branches(schema, here)
 
 
 def _branches(schema: Json, parts: list[Json]) -> list[Json]:
@@ -118,12 +130,23 @@ def _branches(schema: Json, parts: list[Json]) -> list[Json]:
     return found
 
 
-def _absolute_options(plugin: type, options: dict[str, Node]) -> None:
-    properties = plugins.schema(plugin)["properties"] if options else {}
-    for key, node in options.items():
-        branches = [properties.get(key, {}), *properties.get(key, {}).get("anyOf", ())]
-        if isinstance(node.value, str) and any(str(b.get("format", "")).endswith("path") for b in branches):
-            _make_absolute(node)
+def _option_paths(findings: Findings, plugin: type, path: Keys, options: dict[str, Node]) -> None:
+    """Make the paths among a plug-in's options absolute, in lists too; tell those leading nowhere.
+
+    A text is a path where the plug-in's schema allows one and it is none of the words allowed beside it.
+    """
+    shape = plugins.schema(plugin) if options else {}
+    open_: list[tuple[Keys, Keys, Node]] = [((*path, key), (key,), node) for key, node in options.items()]
+    while open_:
+        where, below, node = open_.pop()
+        if isinstance(node.value, dict | list):
+            inner = node.value.items() if isinstance(node.value, dict) else enumerate(node.value)
+            open_ += [((*where, key), (*below, key), child) for key, child in inner]
+        elif isinstance(node.value, str):
+            branches = branches_at(shape, below)
+            words = {word for part in branches for word in (*part.get("enum", ()), part.get("const"))}
+            if node.value not in words and any(str(part.get("format", "")).endswith("path") for part in branches):
+                _follow(findings, where, node, tuple(sorted(filter(None, words))))
 
 
 def check_paths(findings: Findings) -> None:
@@ -137,16 +160,23 @@ def check_paths(findings: Findings) -> None:
         if not node.value.strip():
             findings.say((*path, "path"), "must be a path, but is empty text")
             continue
-        written = node.plain(secret=True)
-        _make_absolute(node)
-        there = Path(str(node.value))
-        if os.path.exists(there):                     # Path.exists raises for names that no system could open
-            continue
-        above = Path(written).parent
-        hint = did_you_mean(str(above / there.name), [str(above / name) for name in _names_in(there.parent)])
-        if not hint and node.raw is None:             # a path from the environment is not printed
-            hint = f"looked for {there}; a path is relative to the recipe that holds it."
-        findings.say((*path, "path"), f'there is no file or folder "{written}"', hint=hint)
+        _follow(findings, (*path, "path"), node)
+
+
+def _follow(findings: Findings, path: Keys, node: Node, words: tuple[str, ...] = ()) -> None:
+    """Make a path absolute, and tell when it leads nowhere. words: what could have been written in its place."""
+    written = node.plain(secret=True)
+    _make_absolute(node)
+    there = Path(str(node.value))
+    if os.path.exists(there):                         # Path.exists raises for names that no system could open
+        return
+    above = Path(written).parent
+    hint = did_you_mean(written, words) or did_you_mean(
+        str(above / there.name), [str(above / name) for name in _names_in(there.parent)])
+    if not hint and node.raw is None:                 # a path from the environment is not printed
+        hint = f"looked for {there}; a path is relative to the recipe that holds it."
+    findings.say(path, f'there is no file or folder "{written}"', hint=hint,
+                 allowed=(*words, "a path") if words else ())
 
 
 def _make_absolute(node: Node) -> None:
@@ -197,6 +227,9 @@ def check_sense(findings: Findings) -> None:
             findings.say(("data", "test", "path"), f"is data.{other}.path too, which cannot test itself",
                          hint="split the data first; see: synthgen data split --help")
 
+    for at, entry in findings.children("mix", "augment"):
+        _check_transform(findings, at, entry)
+
     accept, ignore = findings.get(("label", "accept")), findings.get(("label", "ignore"))
     defaults = fields_of(Recipe)["label"].default
     high = accept.value if accept is not None else defaults.accept
@@ -205,6 +238,22 @@ def check_sense(findings: Findings) -> None:
         findings.say(("label", "ignore") if ignore is not None else ("label", "accept"),
                      f"ignore ({low}) must not be above accept ({high})",
                      hint="between the two lies what a person looks at.")
+
+
+def _check_transform(findings: Findings, path: Keys, entry: Node) -> None:
+    """Whether albumentations has a transform of this name. Importing it would take seconds, so its text is read."""
+    name = findings.text(*path, "type")
+    if not isinstance(entry.value, dict):
+        return                                        # the schema says so
+    if name is None:
+        findings.say(path, "a transform needs a type: the name of an albumentations class")
+        return
+    spec = find_spec("albumentations")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        known = {found for file in Path(folder).glob("augmentations/**/*.py")
+                 for found in re.findall(r"^class ([A-Z]\w+)\(", file.read_text(encoding="utf-8"), re.M)}
+        if known and name not in known:
+            findings.say((*path, "type"), f'albumentations has no transform "{name}"', hint=did_you_mean(name, known))
 
 
 def _unique(findings: Findings, nodes: list[tuple[Keys, Node | None]], rule: str) -> None:

@@ -151,6 +151,7 @@ def test_a_disabled_generator_is_checked_all_the_same(folder: Path) -> None:
 
 def test_paths_among_options_are_relative_to_the_recipe_too(folder: Path) -> None:
     (folder / "sub/data/seed").mkdir(parents=True)
+    (folder / "sub/colours.txt").touch()
     got = load(write(SMALL + "generate: [{name: a, use: dots, palette: colours.txt}]\n", "sub/r.yaml"))
     assert got.recipe.generate[0].options["palette"] == str(folder / "sub/colours.txt")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
@@ -23,7 +23,9 @@ CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
 class LabelerTrainer:
     """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
 
-    weights: Annotated[str, Field(examples=["imagenet"])] = "imagenet"
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
+
+    weights: Literal["imagenet", "random"] | Path = "imagenet"
     """Encoder weights: imagenet (inside the installed package), random, or a .safetensors file."""
     steps: Annotated[int, Field(ge=1)] = 400
     """Optimiser steps."""
@@ -50,8 +52,8 @@ class LabelerTrainer:
         Raises: DataError when the task is not one it knows, or there is nothing to train on.
         """
         del val, pool  # no checkpoint is chosen, so nothing is looked at meanwhile
-        if context.task == "detect":
-            raise DataError("the labeler does not do task detect yet: give masks and use task instances")
+        if context.task not in self.TASKS:
+            raise DataError(f"the labeler does not do task {context.task} yet: give masks and use task instances")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
         from synthgen_labeler.fitting import fit

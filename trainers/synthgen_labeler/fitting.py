@@ -9,6 +9,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
     tone = options.tone_for(real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else 1.0
     network = build(
         Shape(len(context.classes), dense, options.width, tone, options.zoom),
-        options.weights,
+        context.base / options.weights if isinstance(options.weights, Path) else options.weights,
         seed_of(context.seed, "network"),
     )
     module = Training(network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed)

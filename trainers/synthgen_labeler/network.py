@@ -153,7 +153,7 @@ class Network(nn.Module):
         return self.pooled(self.encoder(self.prepared(x)))
 
 
-def build(shape: Shape, weights: str, seed: int) -> Network:
+def build(shape: Shape, weights: Weights | Path, seed: int) -> Network:
     """A network with ImageNet, random, or a local checkpoint's (safetensors) encoder weights.
 
     Raises: EnvironmentProblem when a checkpoint does not fit.
