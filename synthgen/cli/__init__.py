@@ -173,12 +173,20 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            click.echo(f"error: the disk is full ({error.filename or error}); free some space, then the same "
+                       "command goes on", err=True)
+        elif error.filename is not None:
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        else:
             return _bug(error)
-        click.echo(f"error: the disk is full ({error.filename or error}); free some space, then the same "
-                   "command goes on", err=True)
         return 7
     except Exception as error:
+        # torch has a class of its own for a full device, and torch is not imported here.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            click.echo("error: there is not enough memory; take smaller batches (train.batch), smaller shards "
+                       "(shard_size) or fewer processes (run.workers), then the same command goes on", err=True)
+            return 7
         return _bug(error)
 
 

@@ -102,6 +102,19 @@ def test_a_full_disk_is_no_bug(
     assert "the disk is full (x.tar)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("error", "said"), [
+    (PermissionError(13, "Permission denied", "/data/out"), "error: /data/out: Permission denied\n"),
+    (MemoryError(), "train.batch"), (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "train.batch"),
+])
+def test_what_the_machine_refuses_is_7_without_a_traceback(
+        error: BaseException, said: str, failing: Callable[[BaseException], int],
+        capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(error) == 7
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize(("args", "said"), [
     (["valdate"], "did you mean 'validate'?"), (["validate"], "Missing argument 'RECIPE'"),
     (["ls", "colours"], "'recipes', 'generators'"), (["validate", "x", "--nope"], "--nope"),

@@ -14,7 +14,7 @@ import torch
 
 from synthgen.augment import DENSE, Augment
 from synthgen.errors import DataError
-from synthgen.geometry import encode
+from synthgen.geometry import encode, labels_from_ids
 from synthgen.metrics.accuracy import dice, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import tiny_context, tiny_real
@@ -210,3 +210,12 @@ def test_the_tone_lifts_dim_objects_and_leaves_bright_ones() -> None:
     assert toned(0) == 0.4
     assert LabelerTrainer().tone_for([]) == 1
     assert LabelerTrainer(tone=0.7).tone_for(tiny_real(1)) == 0.7
+
+
+def test_centres_may_be_as_close_as_a_quarter_of_a_usual_object() -> None:
+    ids = np.zeros((64, 64), np.int32)
+    ids[2:22, 2:22], ids[30:50, 30:50] = 1, 2           # 400 px each: as large as a disc of 22.6 px
+    sample = Sample("x", np.zeros((64, 64, 3), np.uint8), labels_from_ids(ids, {1: 0, 2: 0}))
+    assert LabelerTrainer().radius_for([sample]) == 6
+    assert LabelerTrainer(radius=2).radius_for([sample]) == 2
+    assert LabelerTrainer().radius_for([Sample("empty", sample.image, Labels((64, 64)))]) == 3

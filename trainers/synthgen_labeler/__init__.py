@@ -43,6 +43,8 @@ class LabelerTrainer:
     """Exponent on grey values before the encoder; null = chosen so that dim objects become mid-grey."""
     zoom: Annotated[float, Field(gt=0, le=4)] = 1.0
     """Enlargement of images before the encoder, for objects of a few pixels."""
+    radius: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Centres closer than this are one object's, px; null = a quarter of the labelled objects' median diameter."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights."""
 
@@ -89,3 +91,17 @@ class LabelerTrainer:
             return 1.0
         median = float(np.clip(np.median(np.concatenate(inside)) / 255, 0.01, 1))
         return float(np.round(np.clip(np.log(0.45) / np.log(median), 0.4, 1.0), 3)) if median < 0.4 else 1.0
+
+    def radius_for(self, samples: Dataset) -> int:
+        """A quarter of the median equivalent diameter of the objects, px: half-way between one's centre and its rim."""
+        if self.radius is not None:
+            return self.radius
+        from synthgen.geometry import areas
+
+        sizes = [np.zeros(0)]
+        for k in range(min(len(samples), 64)):
+            labels = samples[k].labels
+            if labels is not None and labels.masks:
+                sizes.append(np.sqrt(areas(labels.masks, labels.size) * 4 / np.pi))
+        every = np.concatenate(sizes)
+        return int(np.clip(np.round(np.median(every) / 4), 1, 64)) if len(every) else 3

@@ -79,7 +79,8 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
     dense = context.task != "classify"
     torch.set_num_threads(context.threads)
     real = [train.samples[int(k)] for k in np.flatnonzero(train.real)[:64]] if dense else []
-    tone = options.tone_for(real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else 1.0
+    like = (real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else []
+    tone, radius = (options.tone_for(like), options.radius_for(like)) if dense else (1.0, 1)
     network = build(
         Shape(len(context.classes), dense, options.width, tone, options.zoom),
         context.base / options.weights if isinstance(options.weights, Path) else options.weights,
@@ -117,7 +118,7 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
             raise KeyboardInterrupt from None
     checkpoint.unlink(missing_ok=True)
     (context.folder / "curve.json").write_text(json.dumps({"step_loss": progress.curve}) + "\n")
-    settings = Settings(context.task, context.classes, side=options.crop)
+    settings = Settings(context.task, context.classes, radius=radius, side=options.crop)
     return CompactLabeler(module.average, settings, context.device, context.threads)
 
 

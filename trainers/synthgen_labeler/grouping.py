@@ -26,7 +26,7 @@ def group(
     offset: NDArray[np.float32],
     *,
     radius: int = 3,
-    threshold: float = 0.15,
+    threshold: float = 0.2,
     min_area: int = 12,
 ) -> Group:
     """Bottom-up instances after Panoptic-DeepLab (Cheng et al. 2020, §3.3).

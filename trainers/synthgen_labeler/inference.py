@@ -34,7 +34,7 @@ class Settings:
     classes: tuple[str, ...]
     temperature: float = float("nan")
     radius: int = 3
-    threshold: float = 0.15
+    threshold: float = 0.2
     min_area: int = 12
     side: int = 96
 
