@@ -1,6 +1,6 @@
 """Kill it any time: the same command goes on, and what it ends in is the same bytes as an unbroken run.
 
-SYNTHGEN_KILLS raises the number of random kills (6), SYNTHGEN_KILL_SEED moves them.
+SYNTHGEN_KILLS raises the number of randomly killed runs (2), SYNTHGEN_KILL_SEED moves them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from synthgen.testing import tiny_recipe
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("SYNTHGEN_KILLS", "6"))
+KILLS = int(os.environ.get("SYNTHGEN_KILLS", "2"))
 SEED = int(os.environ.get("SYNTHGEN_KILL_SEED", "0"))
 # One worker by default: twice as many trainings side by side take ten minutes. SYNTHGEN_KILL_WORKERS="1 2" does both.
 WORKERS = [int(n) for n in os.environ.get("SYNTHGEN_KILL_WORKERS", "1").split()]
@@ -161,6 +161,19 @@ def _from_nothing(runs: Runs) -> Iterator[None]:
 def test_a_second_run_from_nothing_gives_the_same_bytes(runs: Runs) -> None:
     finish(runs.recipe, runs.workers)
     assert_same(tree(runs.folder), runs.unbroken, "unbroken")
+
+
+def test_one_run_killed_in_every_stage_ends_in_the_same_bytes(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(SEED)
+    fell: Counter[str] = Counter()
+    for stage, seconds in runs.seconds.items():     # each call goes on where the one before was killed
+        where = killed(runs, stage, float(rng.random() * seconds))
+        fell.update([where] if where else [])
+    finish(runs.recipe, runs.workers)
+    assert_same(tree(runs.folder), runs.unbroken, f"killed in {dict(fell)}")
+    assert len(fell) >= len(runs.seconds) // 2      # the shortest stages may be over before the signal comes
+    with capsys.disabled():
+        print(f"\n  one run, {runs.workers} workers, {fell.total()} kills: {dict(sorted(fell.items()))}")
 
 
 def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
