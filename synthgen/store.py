@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -292,13 +293,11 @@ def without_labels(sample: Sample) -> Sample:
 
 
 def write_all(folder: Path, samples: Dataset | Iterable[Sample], shard_size: int = 256) -> None:
-    """Write samples as shards of `shard_size`, streaming."""
-    batch: list[Sample] = []
-    number = 0
-    for sample in samples:
-        batch.append(sample)
-        if len(batch) == shard_size:
-            write_shard(folder, number, batch)
-            batch, number = [], number + 1
-    if batch or number == 0:
-        write_shard(folder, number, batch)
+    """Write samples as shards of `shard_size`, one decoded sample in memory at a time; at least one shard."""
+    rest = iter(samples)
+    for number in itertools.count():
+        first = next(rest, None)
+        if first is None and number:
+            return
+        begun = () if first is None else (first,)
+        write_shard(folder, number, itertools.chain(begun, itertools.islice(rest, shard_size - len(begun))))

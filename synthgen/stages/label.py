@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from synthgen import plugins
 from synthgen.recipe.schema import Label
 from synthgen.stages import Job, Unit, ingest, keys, train
 from synthgen.store import Stored, committed, read_json, write_json, write_shard
-from synthgen.types import Labels, Origin, State, Trainer
+from synthgen.types import Labels, Origin, Sample, State, Trainer
 from synthgen.work import in_parallel
 
 CODE = 1
@@ -84,12 +85,15 @@ def label_shard(
     labeler = trainer.load(Path(model), device, 1)
     stored = Stored(Path(pool))
     origin = Origin("pseudo", use, known_by="model", weights=read_json(Path(model) / "done.json")["key"][:16])
-    samples = stored[first:last]
-    out = [
-        replace(s, labels=sorted_out(labels, rules), origin=origin)
-        for s, labels in zip(samples, labeler.label([s.image for s in samples], tta=rules.tta), strict=True)
-    ]
-    write_shard(Path(shards), number, out)
+
+    def labelled() -> Iterator[Sample]:
+        # One image in memory at a time: pool images may be of any size.
+        for k in range(first, last):
+            sample = stored[k]
+            (labels,) = labeler.label([sample.image], tta=rules.tta)
+            yield replace(sample, labels=sorted_out(labels, rules), origin=origin)
+
+    write_shard(Path(shards), number, labelled())
 
 
 def sorted_out(labels: Labels, rules: Label) -> Labels:
