@@ -303,6 +303,7 @@ class Evidence:
     scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is
     what the run trained, `real` the same steps on the seed alone. independent: of the synthetic samples one
     rendering per layout, since renderings of one layout are no new draw; all of them where nothing is said.
+    seed_name: what the seed is called in texts.
     """
 
     synthetic: Dataset
@@ -314,6 +315,7 @@ class Evidence:
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     scores: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     independent: Dataset = ()
+    seed_name: str = "seed"
 
     def __post_init__(self) -> None:
         if not len(self.independent):

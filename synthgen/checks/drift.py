@@ -60,22 +60,22 @@ class Drift:
         ours, theirs = (_labels(dataset) for dataset in (evidence.independent, evidence.seed))
         if not ours or not theirs:
             return [skipped("drift", "drift", f"it needs labels on both sides, and there are {len(ours)} "
-                            f"synthetic and {len(theirs)} seed images with labels", hard=False)]
+                            f"synthetic and {len(theirs)} {evidence.seed_name} images with labels", hard=False)]
         # Areas are the boxes' on both sides as soon as one side knows boxes only.
         boxes_only = any(x.masks is None and len(x) for x in (*ours, *theirs))
         a, b = ([attributes(x, len(evidence.classes), boxes_only) for x in side] for side in (ours, theirs))
         results = [r for r in compare(a, b, rng, evidence.task, self.permutations) if r.name not in self.skip]
         known = [r for r in results if math.isfinite(r.effect)]
         corrected = dict(zip([r.name for r in known], holm([r.p for r in known]).tolist(), strict=True))
-        return [self._measured(r, corrected[r.name], (len(a), len(b))) if r.name in corrected else
+        return [self._measured(r, corrected[r.name], (len(a), len(b)), evidence.seed_name) if r.name in corrected else
                 skipped("drift", r.name, "a side has no objects to compare", hard=False) for r in results]
 
-    def _measured(self, result: DriftResult, p: float, n: tuple[int, int]) -> Measurement:
+    def _measured(self, result: DriftResult, p: float, n: tuple[int, int], seed: str) -> Measurement:
         limit = self.max_share if result.unit == "share" else self.max_effect
         verdict = judge(result.interval, limit, n)
         low, high = result.interval
         unit = "" if result.unit == "share" else " sd"
-        why = (f"{result.name}: synthetic differs from seed by {result.effect:.2f}{unit} "
+        why = (f"{result.name}: synthetic differs from {seed} by {result.effect:.2f}{unit} "
                f"[{low:.2f}, {high:.2f}], allowed {limit:g}{unit}; chance alone gives up to "
                f"{result.null[1]:.2f}")
         if result.name != "class":

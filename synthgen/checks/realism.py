@@ -63,6 +63,7 @@ class Realism:
         if not families or min(n, m) < FEW_IMAGES:
             return [skipped("realism", "realism", f"it needs features of at least {FEW_IMAGES} synthetic and "
                             f"{FEW_IMAGES} real images, and there are {n} and {m}", hard=False)]
+        called = evidence.seed_name if reference == "seed" else reference
         out, confounded = [], ""
         if reference == "pool":
             first = self._seed_against_pool(evidence, rng)
@@ -78,7 +79,7 @@ class Realism:
             order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]
             # Rows can be named only where the features are of every sample, in order.
             worst = tuple(ids[k] for k in order) if len(ids) == n else ()
-            found = self._measured(family, ("synthetic", reference), probe, p, (n, m), self.max_auc)
+            found = self._measured(family, ("synthetic", called), probe, p, (n, m), self.max_auc)
             out.append(replace(found, name=f"{family}: {found.name}", why=found.why + confounded,
                                worst=worst))
         return out

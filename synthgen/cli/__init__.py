@@ -34,6 +34,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "label": Entry("synthgen.cli.label:command", "Label images with the labeler of a run."),
         "export": Entry("synthgen.cli.export:command", "Write a run's labelled dataset in another format."),
     },
+    "Judge": {
+        "evaluate": Entry("synthgen.cli.evaluate:command", "Judge a synthetic dataset against a real one."),
+        "gate": Entry("synthgen.cli.gate:command", "Say what the gate of a finished run decided."),
+    },
     "Look": {
         "plan": Entry("synthgen.cli.plan:command", "Say what a run would do, and why, without doing it."),
         "preview": Entry("synthgen.cli.preview:command", "Make a few samples and show them on one sheet."),

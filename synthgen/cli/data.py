@@ -34,7 +34,7 @@ def _reading(command: Command) -> Command:
     for option in (
         click.option(
             "--max-pixels",
-            type=click.IntRange(min=1, max=MAX_PIXELS * 4),
+            type=click.IntRange(min=1, max=MAX_PIXELS * 2),
             default=MAX_PIXELS,
             show_default=True,
             metavar="N",

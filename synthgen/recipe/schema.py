@@ -63,7 +63,7 @@ class Data(Section):
     """Labelled images locked away by hash; only the final evaluation opens them."""
     bits: Bits = 16
     """Bits that a 16-bit grey image really uses (a 12-bit camera: 12)."""
-    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS * 4)] = MAX_PIXELS
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS * 2)] = MAX_PIXELS
     """Images whose header promises more pixels than this are not decoded."""
     max_bad_fraction: Share = 0.02
     """Share of unreadable or invalid items above which the run stops (exit 5)."""

@@ -50,7 +50,7 @@ def units(job: Job) -> list[Unit]:
                 **section.model_dump(mode="json"),
                 "checks": checks,
                 "seed": job.recipe.seed,
-        "label": job.recipe.label.model_dump(),
+                "label": job.recipe.label.model_dump(),
                 "after": keys(before),
             },
             partial(_make, job),

@@ -1,0 +1,66 @@
+"""`synthgen gate`: what a finished run's gate said, for scripts and build servers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from synthgen.cli.common import json_option, overrides_option, print_json, run_argument, say
+from synthgen.types import Json
+
+
+@click.command("gate")
+@run_argument
+@overrides_option
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the measurements as JUnit XML too.")
+@json_option
+def command(run: str, overrides: tuple[str, ...], junit: Path | None, as_json: bool) -> None:
+    """Say what the gate of a finished run decided: exit 0 when it passed, warnings allowed, 4 when it refused.
+
+    RECIPE|RUN_FOLDER: the recipe that was run, or the folder that the run made. Nothing is run.
+    """
+    from synthgen.cli.common import run_folder_of
+    from synthgen.errors import DataError
+    from synthgen.report.source import load_run
+    from synthgen.run import plan
+    from synthgen.stages import evaluate
+
+    job = load_run(run_folder_of(run, overrides))
+    # A verdict on other data than the recipe now names is none.
+    undone = [step for step in plan(job) if step.why is not None and not step.stage.startswith("7")]
+    if undone:
+        raise DataError(f"{job.work.folder}: the run is not finished ({undone[0].unit}: {undone[0].why}); "
+                        f"synthgen run {run}")
+    conclude(job.recipe.name, evaluate.verdict(job), junit, as_json)
+
+
+def conclude(name: str, verdict: Json, junit_file: Path | None, as_json: bool) -> None:
+    """Print a verdict with its measurements, write what was asked for, and refuse with exit 4.
+
+    Raises: GateRefused for the verdict `fail`.
+    """
+    from synthgen.errors import GateRefused
+    from synthgen.report.junit import junit
+    from synthgen.report.words import VERDICTS
+
+    if junit_file is not None:
+        junit_file.write_text(junit(name, verdict["measurements"], verdict["verdict"]), encoding="utf-8")
+    if as_json:
+        print_json(verdict)
+    colour = {"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]]
+    say(f"{VERDICTS[verdict['verdict']]}: {name}", style=colour)
+    total = Counter(m["check"] for m in verdict["measurements"])
+    for check, n in Counter(m["check"] for m in verdict["measurements"] if m["verdict"] == "pass").items():
+        say(f"  pass         {check}: {n} of {total[check]} measurements")
+    for m in verdict["measurements"]:
+        if m["verdict"] != "pass":
+            say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
+            if m["remedy"]:
+                say(f"  {'':<12} {m['remedy']}", style="dim")
+    if junit_file is not None:
+        say(f"junit    {junit_file}")
+    if verdict["verdict"] == "fail":
+        raise GateRefused("the gate refused the dataset; what stands above says why and what to do")
