@@ -98,72 +98,27 @@ def paired_difference(num_a: ArrayLike, den_a: ArrayLike, num_b: ArrayLike, den_
     return value, (float(low), float(high))
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Score interval of a share k / n. Source: Wilson 1927, JASA 22:209. n = 0 gives (0, 1)."""
-    _check_counts(k, n)
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    centre, spread = k / n + z * z / (2 * n), z * math.sqrt(k * (n - k) / n**3 + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return (0.0 if k == 0 else (centre - spread) / scale), (1.0 if k == n else (centre + spread) / scale)
-
-
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
     """Exact interval of a share k / n: never covers less than `level`. n = 0 gives (0, 1).
 
     Source: Clopper & Pearson 1934, Biometrika 26:404, by quantiles of the beta distribution. A one-sided
     bound at confidence c is the upper end at level 2c − 1.
     """
-    _check_counts(k, n)
+    from scipy.special import betaincinv  # here: `plan` imports this module, and scipy takes its time
+
+    if not 0 <= k <= n:
+        raise ValueError(f"k of n needs 0 <= k <= n, but k = {k} and n = {n}")
     tail = (1 - level) / 2
-    low = 0.0 if k == 0 else _beta_quantile(tail, k, n - k + 1)
-    high = 1.0 if k == n else _beta_quantile(1 - tail, k + 1, n - k)
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
     return low, high
 
 
-def _check_counts(k: int, n: int) -> None:
-    if not 0 <= k <= n:
-        raise ValueError(f"k of n needs 0 <= k <= n, but k = {k} and n = {n}")
-
-
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), to about 1e-14.
-
-    Source: Press et al., Numerical Recipes, 3rd edition, section 6.4: the continued fraction by modified
-    Lentz.
-    """
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):                   # the fraction converges fast on this side only
-        return 1 - beta_cdf(1 - x, b, a)
-    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-    front = math.exp(a * math.log(x) + b * math.log1p(-x) - log_beta)
-    tiny, c = 1e-300, 1.0
-    d = 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
-    h = d
-    for m in range(1, 100_000):
-        for step in (m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-                     -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))):
-            d, c = 1 / ((1 + step * d) or tiny), (1 + step / c) or tiny
-            h *= c * d
-        if abs(c * d - 1) < 1e-15:
-            break
-    return front * h / a
-
-
-def _beta_quantile(p: float, a: float, b: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(100):                            # halving: robust, and exact to the last bit
-        middle = (low + high) / 2
-        low, high = (middle, high) if beta_cdf(middle, a, b) < p else (low, middle)
-    return (low + high) / 2
-
-
 def t_quantile(p: float, df: int) -> float:
-    """Quantile of Student's t for p in [0.5, 1), from the beta distribution."""
-    x = _beta_quantile(2 * (1 - p), df / 2, 0.5)    # P(|T| > t) = I_{df / (df + t²)}(df / 2, 1 / 2)
-    return math.sqrt(df * (1 - x) / x)
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, p))
 
 
 def holm(p: ArrayLike) -> Floats:

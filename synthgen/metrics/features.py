@@ -127,10 +127,3 @@ def spectrum(images: Iterable[Image]) -> Floats:
 def handcrafted(images: Iterable[Image]) -> Floats:
     """(N, 14) float64 from N images that came through `one_path`; see `handcrafted_of`."""
     return np.array([handcrafted_of(image) for image in images]).reshape(-1, len(HANDCRAFTED))
-
-
-def low_level(images: Iterable[Image], size: int) -> dict[str, NDArray[np.float32]]:
-    """Both families, {"spectrum": (N, 33), "handcrafted": (N, 14)} float32, reading each raw image once."""
-    rows = [(spectrum_of(crop), handcrafted_of(crop)) for crop in (one_path(image, size) for image in images)]
-    return {"spectrum": np.array([r[0] for r in rows], np.float32).reshape(-1, 33),
-            "handcrafted": np.array([r[1] for r in rows], np.float32).reshape(-1, len(HANDCRAFTED))}

@@ -29,9 +29,6 @@ def test_shapes_and_names_agree():
     assert features.spectrum(images).shape == (3, len(features.SPECTRUM)) == (3, 33)
     assert features.handcrafted(images).shape == (3, len(features.HANDCRAFTED))
     assert features.spectrum([]).shape == (0, 33)
-    both = features.low_level(images, 64)
-    assert both["spectrum"] == pytest.approx(features.spectrum(images), abs=1e-5)
-    assert both["handcrafted"].dtype == np.float32
 
 
 def test_white_noise_of_variance_v_gives_a_flat_spectrum_at_log_v():
