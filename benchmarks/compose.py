@@ -83,7 +83,7 @@ def cut_for_pillow(made: Compose, layout: Layout) -> list[tuple[PIL.Image.Image,
     out = []
     for thing in layout.objects:
         assert thing.source is not None
-        pixels, _ = warped(thing, fitted.cutouts[thing.source])
+        pixels = warped(thing, fitted.cutouts[thing.source])
         alpha = cv2.GaussianBlur(np.pad(thing.mask, RIM).astype(np.float32) * 255, (0, 0), 1.0)
         rgba = np.dstack([np.clip(pixels, 0, 255), alpha]).astype(np.uint8)
         out.append((PIL.Image.fromarray(rgba, "RGBA"), thing.mask))

@@ -29,7 +29,7 @@ from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
 from synthgen_compose.harmonise import NoiseModel, blur_to, noise_model, sharpness
-from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint
+from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint, with_noise
 
 Background = Literal["inpaint", "keep"]
 
@@ -56,7 +56,7 @@ class Compose:
     match: Annotated[float, Field(ge=0, le=1)] = 1.0
     """How far an object's surroundings are shifted to the colour of the place it comes to."""
     noise: bool = True
-    """Put the sensor's noise back where warping smoothed it."""
+    """Take the sensor's noise from what is pasted, and put fresh noise of its level over what was painted."""
     sharpness: bool = True
     """Blur the sharper of the two where objects come to backgrounds from a folder."""
     size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = None
@@ -95,15 +95,16 @@ class Compose:
                 "background inpaint: the seed's objects leave no background to fill from; say background: [keep], or "
                 "name a folder of images without objects"
             )
+        grain = noise_model(real)
         self._fitted = _Fitted(
             real,
             labelled,
             grounds,
             seed,
-            cut(real, seed),
+            cut(real, seed, grain if self.noise else None),
             layout_model(self.layout, seed, self.density, self.touching),
             Arrangement(seed, Resample(seed), self.density, seed.touching if self.touching is None else self.touching),
-            noise_model(real),
+            grain,
             folders,
             context.seed,
             context.base,
@@ -124,12 +125,12 @@ class Compose:
                 things = f.extra.add(rng, size, canvas.ids != 0, share=float(rng.uniform(0.2, 0.7)))
             else:
                 things = f.layouts.sample(rng, size).objects
-            noise = (ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else None
             for thing in things:
                 assert thing.source is not None
                 gain = float(np.exp(rng.normal(0, self.gain_sd)))
-                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, noise, ground.soften)
-            image = cv2.convertScaleAbs(np.maximum(canvas.pixels, 0))  # rounds, and stops at 255
+                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, ground.soften)
+            pixels = with_noise(canvas, ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else canvas.pixels
+            image = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
             labels = labels_of(canvas, self.min_visible)
             parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
             yield Sample(

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from synthgen.geometry import decode, id_map
 from synthgen.types import Image, Labels, Mask
-from synthgen_compose.bank import RIM
 
-MARGIN = RIM + 2  # px around an object that still carry its glow
+MARGIN = 8  # px around an object that still carry its glow
 
 
 def object_free(image: Image, labels: Labels, rng: np.random.Generator) -> Image:

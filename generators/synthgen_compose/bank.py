@@ -10,32 +10,35 @@ from numpy.typing import NDArray
 
 from synthgen.geometry import id_map
 from synthgen.layouts import Survey
+from synthgen.layouts.distance import signed_distance
 from synthgen.layouts.survey import axes_of, padded, radii
-from synthgen.types import Dataset, Image
+from synthgen.types import Dataset, Image, Mask
+from synthgen_compose.harmonise import NoiseModel
 
-RIM = 6  # px of picture kept around an object: its glow, its shadow
+STRENGTH = 1.3  # of denoising, in standard deviations of the noise: leaves a tenth of white noise
+RIM = 10  # px of picture kept around an object: its glow, its shadow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cutout:
     """Pixels of one seed object.
 
-    patch: (h + 2·RIM, w + 2·RIM, 3) uint8, past the image's edge repeated.
-    known: (h + 2·RIM, w + 2·RIM) bool, the object and its surroundings, other objects left out.
+    patch: (h + 2·RIM, w + 2·RIM, 3) float32, around the object; without the sensor's noise, if that is put
+    back after painting: noise that is moved, stretched and added up is no sensor's.
+    Where other objects stand, or the image ends, it goes on as it does at the same distance on the other sides.
     centre: y, x of the centroid in the patch. radii: radial profile of the mask, px. angle: of its long axis.
     around: (3,) float32 median colour of the rim's outer part.
     """
 
-    patch: Image
-    known: NDArray[np.bool_]
+    patch: NDArray[np.float32]
     centre: tuple[float, float]
     radii: NDArray[np.float64]
     angle: float
     around: NDArray[np.float32]
 
 
-def cut(real: Dataset, seed: Survey) -> dict[int, Cutout]:
-    """The cut-outs of the survey's sources, by the instance's number."""
+def cut(real: Dataset, seed: Survey, noise: NoiseModel | None = None) -> dict[int, Cutout]:
+    """The cut-outs of the survey's sources, by the instance's number; noise: what to free their pixels from."""
     labelled = [k for k in range(len(real)) if (lab := real[k].labels) is not None and lab.masks is not None]
     wanted = {i.index for i in seed.sources}
     out = {}
@@ -52,14 +55,55 @@ def cut(real: Dataset, seed: Survey) -> dict[int, Cutout]:
             h, w = i.mask.shape
             window = np.s_[i.top : i.top + h + 2 * RIM, i.left : i.left + w + 2 * RIM]
             own = padded(i.mask, RIM)
-            others = (frame[window] > 0) & ~own
-            others = (cv2.dilate(others.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~own
-            known = inside[window] & ~others
-            patch = image[window].copy()
-            far = cv2.dilate(own.astype(np.uint8), np.ones((2 * RIM - 3,) * 2, np.uint8)) == 0
-            ring = patch[known & far] if (known & far).any() else patch[known]
+            others = cv2.dilate(((frame[window] > 0) & ~own).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            patch = image[window].astype(np.float32)
+            if noise is not None:
+                level = noise(patch[own].mean(0, keepdims=True).mean(1))
+                patch = denoised(image[window], float(level[0]))
+            patch, around = alone(patch, own, inside[window] & ~others)
             cy, cx, angle, _ = axes_of(i.mask)
-            out[i.index] = Cutout(
-                patch, known, (cy + RIM, cx + RIM), radii(i.mask), angle, np.median(ring, axis=0).astype(np.float32)
-            )
+            out[i.index] = Cutout(patch, (cy + RIM, cx + RIM), rounded(radii(i.mask)), angle, around)
     return out
+
+
+def alone(
+    patch: NDArray[np.float32], own: Mask, known: Mask
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The patch as if its object stood alone, and the (3,) colour that its surroundings end in.
+
+    Outside the object, pixels that are not known take the mean of the known ones as far from its outline (± 1 px);
+    where there is none, the colour of the nearest distance that has one; at last the object's own darkest tenth.
+    """
+    distance = np.rint(signed_distance(own)).astype(int)
+    outside = ~own & known
+    profile = np.zeros((distance.max() + 1, 3), np.float32)
+    have = [d for d in range(len(profile)) if (outside & (abs(distance - d) <= 1)).any()]
+    for d in range(len(profile)):
+        if have:
+            nearest = min(have, key=lambda k, d=d: abs(k - d))  # type: ignore[misc]
+            profile[d] = patch[outside & (abs(distance - nearest) <= 1)].mean(0)
+        else:
+            profile[d] = np.quantile(patch[own], 0.1, axis=0)
+    alone = np.where((~own & ~known)[..., None], profile[np.maximum(distance, 0)], patch)
+    far = outside & (distance >= RIM - 2)
+    return alone.astype(np.float32), (np.median(patch[far], axis=0) if far.any() else profile[-1]).astype(np.float32)
+
+
+def denoised(image: Image, sigma: float) -> NDArray[np.float32]:
+    """(H, W, 3) float32 without noise of this standard deviation (grey levels), edges and texture above it kept.
+
+    Non-local means (Buades, Coll & Morel, CVPR 2005).
+    """
+    if sigma < 0.5:
+        return image.astype(np.float32)
+    clean = cv2.fastNlMeansDenoising(
+        np.ascontiguousarray(image), h=[STRENGTH * sigma] * 3, templateWindowSize=5, searchWindowSize=15,
+        normType=cv2.NORM_L2)
+    return np.asarray(clean, np.float32)
+
+
+def rounded(profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A radial profile without the steps of its mask's pixels: a Gaussian of 1.5 rays around the circle."""
+    weights = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+    around = np.concatenate([profile[-4:], profile, profile[:4]])
+    return np.convolve(around, weights / weights.sum(), "valid")

@@ -13,7 +13,7 @@ from synthgen.layouts.distance import signed_distance
 from synthgen.layouts.survey import ANGLES, axes_of, padded, radii
 from synthgen.types import Image, Placed, Size
 from synthgen_compose.background import pull_push
-from synthgen_compose.bank import RIM, Cutout
+from synthgen_compose.bank import RIM, Cutout, rounded
 from synthgen_compose.harmonise import NoiseModel, restore_noise
 
 Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
@@ -25,10 +25,12 @@ class Canvas:
 
     pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted, −1 ignored.
     areas: px of each whole object, outside the frame included. amodal: (crop, top, left) inside the frame.
+    touched: (H, W) bool, where something was painted.
     """
 
     pixels: NDArray[np.float32]
     ids: NDArray[np.int32]
+    touched: NDArray[np.bool_]
     classes: list[int] = field(default_factory=list)
     areas: list[int] = field(default_factory=list)
     amodal: list[tuple[NDArray[np.bool_], int, int]] = field(default_factory=list)
@@ -38,7 +40,7 @@ class Canvas:
 def canvas_on(background: Image) -> Canvas:
     """An empty canvas on a background."""
     H, W = background.shape[:2]
-    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32))
+    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32), np.zeros((H, W), bool))
 
 
 def paint(
@@ -48,14 +50,12 @@ def paint(
     blend: Blend,
     gain: float,
     match: float,
-    noise: tuple[NoiseModel, np.random.Generator] | None = None,
     soften: float = 0.0,
 ) -> None:
     """Paint one object over what is there.
 
     gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
-    shifted to the colour of the place it comes to. noise: what real images show at each brightness, and the
-    randomness to put back what is missing of it. soften: sigma (px) of a blur of the object, where the place it comes
+    shifted to the colour of the place it comes to. soften: sigma (px) of a blur of the object, where the place it comes
     to is less sharp than its own picture.
     An object wholly outside the frame paints nothing and gets no number.
     """
@@ -72,12 +72,12 @@ def paint(
     shown = mask[inner]
     if not shown.any():
         return
-    pixels, known = warped(thing, cutout)
+    pixels = warped(thing, cutout)
     if soften:
         pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), soften), np.float32)
     here = canvas.pixels[frame]
     source = pixels[inner]
-    alpha = _alpha(mask, known, blend)[inner]
+    alpha = _alpha(mask, blend)[inner]
     if blend in ("feather", "gaussian"):
         # The rim shows the source's surroundings; over a neighbour they would be a moat that no real picture has.
         near = (cv2.dilate(shown.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~shown
@@ -98,10 +98,7 @@ def paint(
         ring = (cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~region & ~inside
         membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
         canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
-    if noise is not None and (soften or not _exact(thing)):
-        # What is saturated in the source has no noise to lose.
-        painted = (alpha > 0.02) & (canvas.pixels[frame][..., 1] < 0.97 * 255)
-        canvas.pixels[frame] = restore_noise(np.ascontiguousarray(canvas.pixels[frame]), painted, *noise)
+    canvas.touched[frame] |= alpha > 0.02
     number = len(canvas.classes) + 1
     canvas.ids[frame][shown] = number
     canvas.classes.append(thing.class_id)
@@ -111,8 +108,13 @@ def paint(
     canvas.sources.append(-1 if thing.source is None else thing.source)
 
 
-def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The cut-out's pixels (h + 2·RIM, w + 2·RIM, 3) float32 in the object's outline, and where they are known.
+def with_noise(canvas: Canvas, model: NoiseModel, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(H, W, 3) pixels with the sensor's noise put back where something was painted; what is saturated shows none."""
+    return restore_noise(canvas.pixels, canvas.touched & (canvas.pixels[..., 1] < 0.97 * 255), model, rng)
+
+
+def warped(thing: Placed, cutout: Cutout) -> NDArray[np.float32]:
+    """The cut-out's pixels (h + 2·RIM, w + 2·RIM, 3) float32 in the object's outline.
 
     With an affine the source is moved rigidly. Else outline is mapped to outline: along each ray from the
     centroid, inside by the share of the radius, outside by distance, so that the rim keeps its width.
@@ -124,18 +126,15 @@ def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[
         size = (w + 2 * RIM, h + 2 * RIM)
         how = cv2.INTER_NEAREST if _exact(thing) else cv2.INTER_CUBIC
         pixels = cv2.warpAffine(
-            cutout.patch.astype(np.float32),
+            cutout.patch,
             affine,
             size,
             flags=how | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        known = cv2.warpAffine(
-            cutout.known.astype(np.uint8), affine, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        )
     else:
         cy, cx, angle, _ = axes_of(thing.mask)
-        own = radii(thing.mask)
+        own = rounded(radii(thing.mask))
         y, x = np.mgrid[0 : h + 2 * RIM, 0 : w + 2 * RIM].astype(np.float32)
         dy, dx = y - (cy + RIM), x - (cx + RIM)
         r, theta = cv2.cartToPolar(dx, dy)
@@ -144,13 +143,8 @@ def warped(thing: Placed, cutout: Cutout) -> tuple[NDArray[np.float32], NDArray[
         reach = np.where(r <= target, r / target * source, source + r - target)
         map_y = (cutout.centre[0] + reach * np.sin(theta + turn)).astype(np.float32)
         map_x = (cutout.centre[1] + reach * np.cos(theta + turn)).astype(np.float32)
-        pixels = cv2.remap(
-            cutout.patch.astype(np.float32), map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
-        known = cv2.remap(
-            cutout.known.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-        )
-    return pixels, (known > 0) | padded(thing.mask, RIM)
+        pixels = cv2.remap(cutout.patch, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(pixels, np.float32)
 
 
 def _exact(thing: Placed) -> bool:
@@ -166,20 +160,17 @@ def _at(profile: NDArray[np.float64], theta: NDArray[np.float32]) -> NDArray[np.
     return np.asarray(profile[low % ANGLES] * (1 - share) + profile[(low + 1) % ANGLES] * share)
 
 
-def _alpha(mask: NDArray[np.bool_], known: NDArray[np.bool_], blend: Blend) -> NDArray[np.float32]:
+def _alpha(mask: NDArray[np.bool_], blend: Blend) -> NDArray[np.float32]:
     """Opacity in [0, 1]: 1 well inside, 0 at the rim's end; feather takes the real rim along, hard takes none."""
     if blend == "hard":
         return mask.astype(np.float32)
     distance = signed_distance(mask)
     if blend == "poisson":
-        return (mask | (known & (distance < RIM - 2))).astype(np.float32)
+        return (mask | (distance < RIM - 2)).astype(np.float32)
     if blend == "gaussian":
-        soft = cv2.GaussianBlur(((distance < 2.5) & known).astype(np.float32), (0, 0), 1.2)
+        soft = cv2.GaussianBlur((distance < 2.5).astype(np.float32), (0, 0), 1.2)
         return np.asarray(np.where(mask, np.maximum(soft, 0.9), soft), np.float32)
-    ramp = np.clip(1 - (distance - 1.0) / (RIM - 2.0), 0, 1)
-    # Where the rim belongs to a neighbour of the source, fade out faster: over one pixel.
-    soft = cv2.GaussianBlur(np.where(known, ramp, 0).astype(np.float32), (0, 0), 0.7)
-    return np.asarray(np.where(mask, 1.0, np.minimum(soft, ramp)), np.float32)
+    return np.asarray(np.where(mask, 1, np.clip(1 - (distance - 1.0) / (RIM - 2.0), 0, 1)), np.float32)
 
 
 def _middle(colours: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,6 +30,7 @@ class _Model:
     mean: NDArray[np.float64]  # (GRID²,)
     modes: NDArray[np.float64]  # (M, GRID²), scaled by their standard deviation
     members: tuple[Instance, ...]
+    sources: tuple[Instance, ...]  # whose pixels fill the outlines
 
 
 class ShapeModel:
@@ -48,7 +49,7 @@ class ShapeModel:
                     f"layout shape: class number {class_id} has {len(members)} complete instances in the seed and "
                     f"needs {FEWEST}; use layout: warp, or label more"
                 )
-            self.models[class_id] = _fit(class_id, members)
+            self.models[class_id] = _fit(class_id, members, tuple(i for i in seed.sources if i.class_id == class_id))
         self._classes = np.asarray([i.class_id for i in seed.instances])
 
     def draw(self, rng: np.random.Generator, tone: float | None = None) -> Placed:
@@ -64,7 +65,7 @@ class ShapeModel:
             sdf, np.sqrt(area) / UNIT, turn + (np.pi if rng.random() < 0.5 else 0), bool(rng.random() < 0.5)
         )
         _, _, _, aspect = axes_of(mask)
-        few = [model.members[i] for i in rng.integers(0, len(model.members), 6)]
+        few = [model.sources[i] for i in rng.integers(0, len(model.sources), 6)]
         area = max(int(np.count_nonzero(mask)), 1)
         few.sort(key=lambda m: abs(np.log(m.aspect / aspect)) + 0.5 * abs(np.log(m.area / area)))
         source = few[0] if tone is None else min(few[:3], key=lambda m: abs(m.tone - tone))
@@ -82,7 +83,7 @@ def aligned(mask: Mask, angle: float, cy: float, cx: float) -> NDArray[np.float3
     return signed_distance(soft >= 0.5)
 
 
-def _fit(class_id: int, members: tuple[Instance, ...]) -> _Model:
+def _fit(class_id: int, members: tuple[Instance, ...], sources: tuple[Instance, ...]) -> _Model:
     rows = []
     for instance in members:
         cy, cx, angle, _ = axes_of(instance.mask)
@@ -98,7 +99,7 @@ def _fit(class_id: int, members: tuple[Instance, ...]) -> _Model:
     variance = strength**2 / max(len(X) - 1, 1)
     keep = int(np.searchsorted(np.cumsum(variance) / max(variance.sum(), 1e-12), 0.95)) + 1
     keep = min(keep, len(X) - 1)
-    return _Model(class_id, mean, V[:keep] * np.sqrt(variance[:keep])[:, None], members)
+    return _Model(class_id, mean, V[:keep] * np.sqrt(variance[:keep])[:, None], members, sources)
 
 
 def rasterised(sdf: NDArray[np.float64], scale: float, angle: float, mirror: bool) -> Mask:

@@ -15,6 +15,7 @@ from synthgen.types import Dataset, Labels, Mask, Size
 
 ANGLES = 72  # rays of a radial profile
 NEAR = 2  # px: objects closer than this touch
+FREE = 0.85  # of an object's surroundings that must be free of others, so that it can stand alone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +26,8 @@ class Instance:
     mask: (h, w) bool, visible part, cropped to its box. top, left: of the crop, px.
     complete: neither cut by the border nor (as far as the labels say) hidden.
     angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within
-    NEAR px of another object. tone: mean grey value, 0…255. area: visible px.
+    NEAR px of another object. tone: mean grey value, 0…255. exposed: share of the NEAR px around it that no other
+    object takes: what the picture around it can be taken from. area: visible px.
     """
 
     index: int
@@ -39,6 +41,7 @@ class Instance:
     aspect: float
     touches: bool
     tone: float = 0.0
+    exposed: float = 1.0
     area: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,9 +70,13 @@ class Survey:
 
     @property
     def sources(self) -> tuple[Instance, ...]:
-        """Instances whose pixels may be used: complete ones, and all of a class that has no complete one."""
+        """Instances whose pixels may be used: complete ones that stand free for the most part; of a class that has none
+        such, complete ones; of a class that has none of these either, all."""
+        free = {i.class_id for i in self.instances if i.complete and i.exposed >= FREE}
         whole = {i.class_id for i in self.instances if i.complete}
-        return tuple(i for i in self.instances if i.complete or i.class_id not in whole)
+        return tuple(
+            i for i in self.instances
+            if (i.complete or i.class_id not in whole) and (i.exposed >= FREE or i.class_id not in free))
 
 
 def axes_of(mask: Mask) -> tuple[float, float, float, float]:
@@ -150,6 +157,7 @@ def survey(real: Dataset) -> Survey:
                     aspect,
                     bool(((around > 0) & (around != k + 1) & ring).any()),
                     float(sample.image[mask].mean()),
+                    float((around[ring & (around != k + 1)] == 0).mean()) if (ring & (around != k + 1)).any() else 0.0,
                 )
             )
         sizes.append(labels.size)
