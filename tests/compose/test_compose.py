@@ -23,7 +23,7 @@ from synthgen.testing import check_generator, digest, tiny_context, tiny_real
 from synthgen.types import Placed, Sample
 from synthgen_compose import Compose
 from synthgen_compose.background import fitted, object_free, pull_push
-from synthgen_compose.bank import RIM, cut
+from synthgen_compose.bank import RIM, cut, denoised
 from synthgen_compose.harmonise import NoiseModel, grain, noise_model, restore_noise
 from synthgen_compose.render import canvas_on, paint
 
@@ -295,3 +295,51 @@ def test_a_generator_that_was_not_fitted_says_so() -> None:
     for call in calls:
         with pytest.raises(AssertionError, match="fit"):
             call()
+
+
+def noisy_discs(seed: int, sigma: float = 6.0) -> Sample:
+    """Five grey discs on a dark ground, blurred as by a lens, with white noise of one level everywhere."""
+    rng = rng_of(seed)
+    ids = np.zeros((96, 96), np.uint8)
+    for k, (y, x) in enumerate([(20, 20), (20, 70), (50, 46), (76, 20), (74, 74)], 1):
+        cv2.circle(ids, (x, y), int(rng.integers(8, 12)), k, -1)
+    clean = cv2.GaussianBlur(np.where(ids > 0, 120.0, 40.0), (0, 0), 1.5)
+    grey = np.clip(np.rint(clean + rng.normal(0, sigma, clean.shape)), 0, 255).astype(np.uint8)
+    return Sample(f"disc-{seed}", np.repeat(grey[..., None], 3, 2), labels_from_ids(ids, dict.fromkeys(range(1, 6), 0)))
+
+
+@pytest.mark.parametrize("blend", ["add", "feather", "gaussian", "poisson"])
+@pytest.mark.parametrize("layout", ["resample", "shape", "warp"])
+def test_composites_have_the_noise_of_real_images_inside_objects_and_outside(blend: Any, layout: Any) -> None:
+    made = Compose(layout=layout, blend=(blend,), touching=0.6)
+    made.fit([noisy_discs(k) for k in range(4)], [], tiny_context(Path()))
+    inside, outside = [], []
+    for sample in made.sample([k << 8 for k in range(6)]):
+        ids = id_map(sample.labels)
+        _, sigma = grain(sample.image.astype(np.float32))
+        inside.append(sigma[cv2.erode((ids > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0])
+        outside.append(sigma[ids == 0])
+    assert np.median(np.concatenate(inside)) == pytest.approx(6, rel=0.12)
+    assert np.median(np.concatenate(outside)) == pytest.approx(6, rel=0.12)
+
+
+def test_denoising_takes_the_noise_and_leaves_the_edge() -> None:
+    image = noisy_discs(0).image
+    clean = denoised(image, 6.0)
+    _, sigma = grain(clean)
+    assert np.median(sigma) < 1.5
+    edge = np.abs(np.diff(clean[..., 0], axis=1)).max()
+    assert edge > 0.8 * np.abs(np.diff(cv2.GaussianBlur(np.where(
+        id_map(noisy_discs(0).labels) > 0, 120.0, 40.0), (0, 0), 1.5), axis=1)).max()
+    assert np.array_equal(denoised(image, 0.0), image)
+
+
+def test_an_object_without_free_surroundings_is_continued_by_its_own_darkest_colours() -> None:
+    ids = np.full((30, 30), 2, np.int32)
+    ids[10:20, 10:20] = 1
+    image = np.where(ids == 1, 100, 200)[..., None].repeat(3, 2).astype(np.uint8)
+    real = [Sample("x", image, labels_from_ids(ids, {1: 0, 2: 0}))]
+    found = cut(real, survey(real))
+    for cutout in found.values():
+        assert np.isfinite(cutout.patch).all()
+        assert np.isfinite(cutout.around).all()
