@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import cv2
@@ -15,6 +16,8 @@ from synthgen.types import Image, Placed, Size
 from synthgen_compose.background import pull_push
 from synthgen_compose.bank import RIM, Cutout, rounded
 from synthgen_compose.harmonise import NoiseModel, restore_noise
+
+TILE, MARGIN = 128, 12  # px; the grain of a pixel is measured within MARGIN of it
 
 Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 
@@ -109,8 +112,20 @@ def paint(
 
 
 def with_noise(canvas: Canvas, model: NoiseModel, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W, 3) pixels with the sensor's noise put back where something was painted; what is saturated shows none."""
-    return restore_noise(canvas.pixels, canvas.touched & (canvas.pixels[..., 1] < 0.97 * 255), model, rng)
+    """(H, W, 3) pixels with the sensor's noise put back where something was painted; what is saturated shows none.
+
+    Works tile by tile, since most of a large picture is background that nobody painted on.
+    """
+    lacking = canvas.touched & (canvas.pixels[..., 1] < 0.97 * 255)
+    out = canvas.pixels.copy()
+    H, W = lacking.shape
+    for y, x in product(range(0, H, TILE), range(0, W, TILE)):
+        if lacking[y : y + TILE, x : x + TILE].any():
+            top, left = max(y - MARGIN, 0), max(x - MARGIN, 0)
+            around = np.s_[top : y + TILE + MARGIN, left : x + TILE + MARGIN]
+            noisy = restore_noise(np.ascontiguousarray(canvas.pixels[around]), lacking[around], model, rng)
+            out[y : y + TILE, x : x + TILE] = noisy[y - top : y - top + TILE, x - left : x - left + TILE]
+    return out
 
 
 def warped(thing: Placed, cutout: Cutout) -> NDArray[np.float32]:
