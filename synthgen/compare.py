@@ -17,10 +17,11 @@ from synthgen.formats.detect import detect, open_dataset
 from synthgen.images import hash_image
 from synthgen.stages.evaluate import features_of
 from synthgen.store import Stored, Subset, write_all
-from synthgen.types import Evidence, Json, Measurement, Sample, Task
+from synthgen.types import Dataset, Evidence, Json, Measurement, Sample, Task
 from synthgen.work import Say
 
 CHECKS = ("integrity", "realism", "drift")
+WITH_POOL = (*CHECKS, "copying")
 SHARD = 256
 
 
@@ -61,21 +62,23 @@ class Comparison:
     synthetic: Read
 
 
-def compare(real: Side, synthetic: Side, folder: Path, say: Say, *, checks: Sequence[str] = CHECKS,
-            task: Task | None = None, seed: int = 7, permutations: int = 999, max_bad: float = 0.02,
-            reading: Reading | None = None) -> Comparison:
+def compare(real: Side, synthetic: Side, folder: Path, say: Say, *, pool: Side | None = None,
+            checks: Sequence[str] = CHECKS, task: Task | None = None, seed: int = 7, permutations: int = 999,
+            max_bad: float = 0.02, reading: Reading | None = None) -> Comparison:
     """Run checks on two datasets, the real one as the reference for images and labels.
 
-    folder: scratch space for both, decoded once into shards. task: None = classify where the synthetic images have
-    classes, else instances. max_bad: share of items of a side that may be unreadable.
+    folder: scratch space for both, decoded once into shards. pool: real images that the generator never saw; then they
+    are the reference for how images look, and what copying is judged against. task: None = classify where the synthetic
+    images have classes, else instances. max_bad: share of items of a side that may be unreadable.
     Raises: DataError for a dataset that cannot be read; TooManyBadItems; PluginError.
     """
-    opened = {side.name: side.opened() for side in (real, synthetic)}
+    sides = [real, synthetic] + ([pool] if pool is not None else [])
+    opened = {side.name: side.opened() for side in sides}
     # One list for both: the real one's order, then classes that only the synthetic data have.
     classes = tuple(dict.fromkeys([*opened["real"][1], *opened["synthetic"][1]]))
     reading = reading or Reading()
     read = {side.name: _read(side, opened[side.name][0], classes, folder / side.name, reading, max_bad, say)
-            for side in (real, synthetic)}
+            for side in sides}
     data = {name: found.samples for name, found in read.items()}
     task = task or _task_of(data["synthetic"])
     built = []
@@ -83,11 +86,12 @@ def compare(real: Side, synthetic: Side, folder: Path, say: Say, *, checks: Sequ
         takes = plugins.schema(plugins.find("checks", name)).get("properties", {})
         options: dict[str, Json] = {"permutations": permutations} if "permutations" in takes else {}
         built.append((name, plugins.build("checks", name, options)))
-    # The real side stands in the seed's place alone: it is labelled, and there is no third set to compare it with.
+    # The real side stands in the seed's place: it is labelled, and it may be what the generator learned from.
     say("features", 0, 1)
-    features = features_of({"synthetic": data["synthetic"], "seed": data["real"]}, None)
+    named: dict[str, Dataset] = {"synthetic": data["synthetic"], "seed": data["real"], "pool": data.get("pool", ())}
+    features = features_of(named, None)
     say("features", 1, 1)
-    evidence = Evidence(data["synthetic"], data["real"], (), (), classes, task, features, seed_name="real")
+    evidence = Evidence(data["synthetic"], data["real"], named["pool"], (), classes, task, features, seed_name="real")
     files = {k: v for found in read.values() for k, v in found.files.items()}
     measured = [encoding(read["synthetic"], read["real"]), *run_checks(built, evidence, seed)]
     measured = [dataclasses.replace(m, worst=tuple(files.get(k, k) for k in m.worst)) for m in measured]

@@ -13,11 +13,16 @@ from pydantic.dataclasses import dataclass
 
 from synthgen.checks import FEW_IMAGES, OPTIONS, caution, ids_of, images_needed, judge, settles, skipped
 from synthgen.metrics.bounds import holm
+from synthgen.metrics.features import common_size
+from synthgen.metrics.ladder import FEWEST, Rung, in_words, ladder
 from synthgen.metrics.two_sample import Probe, probe_auc
 from synthgen.types import Evidence, Measurement, Verdict
 
 HARD_TO_TELL = 0.65
 """Without `max_auc`: what the interval must stay under for a pass; about what 20 images can detect."""
+
+LADDER = 200
+"""Real images that the severity ladder is made of, at most."""
 
 REMEDIES = {
     "spectrum": "match sharpness, noise and compression: read and encode both kinds of image alike, and vary "
@@ -73,6 +78,7 @@ class Realism:
         probes = {f: probe_auc(features["synthetic"][f], features[reference][f], rng, self.permutations)
                   for f in families}
         corrected = holm([probe.p for probe in probes.values()])
+        rungs = self._ladder(evidence, rng)
         ids = ids_of(evidence.independent)
         for (family, probe), p in zip(probes.items(), corrected.tolist(), strict=True):
             n, m = len(features["synthetic"][family]), len(features[reference][family])
@@ -80,9 +86,20 @@ class Realism:
             # Rows can be named only where the features are of every sample, in order.
             worst = tuple(ids[k] for k in order) if len(ids) == n else ()
             found = self._measured(family, ("synthetic", called), probe, p, (n, m), self.max_auc)
-            out.append(replace(found, name=f"{family}: {found.name}", why=found.why + confounded,
-                               worst=worst))
+            why = found.why + _rung(probe.auc, rungs.get(family, ())) + confounded
+            out.append(replace(found, name=f"{family}: {found.name}", why=why, worst=worst))
         return out
+
+    @staticmethod
+    def _ladder(evidence: Evidence, rng: np.random.Generator) -> Mapping[str, Sequence[Rung]]:
+        """Rungs from the real images that there are most of; none where they are too few."""
+        real = max((evidence.pool, evidence.seed), key=len)
+        if len(real) < FEWEST:
+            return {}
+        picks = np.linspace(0, len(real) - 1, min(len(real), LADDER)).round().astype(int)
+        images = [real[int(k)].image for k in picks]
+        others = [evidence.independent[k].image for k in range(min(len(evidence.independent), LADDER))]
+        return ladder(images, common_size((int(h), int(w)) for h, w, _ in (i.shape for i in images + others)), rng)
 
     def _seed_against_pool(self, evidence: Evidence, rng: np.random.Generator) -> Measurement:
         """The family in which the seed differs most from the pool it should be a sample of."""
@@ -132,6 +149,10 @@ class Realism:
                            why + caution(min(n)), interval=probe.interval, null=probe.null,
                            detectable=probe.detectable, p=p, n=n, remedy=remedy,
                            hard=self.refuse and bound is not None)
+
+
+def _rung(value: float, rungs: Sequence[Rung]) -> str:
+    return f"; {in_words(value, rungs)}" if rungs else ""
 
 
 def _rows(features: Mapping[str, Mapping[str, NDArray[np.float32]]], dataset: str) -> int:

@@ -16,11 +16,12 @@ _PATH = click.Path(path_type=Path)
 @click.command("evaluate")
 @click.option("--real", required=True, type=_PATH, help="The real dataset: images with or without labels.")
 @click.option("--synthetic", required=True, type=_PATH, help="The synthetic dataset.")
+@click.option("--pool", type=_PATH, help="Real images that the generator never saw: judges copying, too.")
 @click.option("--real-format", default="auto", show_default=True, metavar="FORMAT", help="How the real one is written.")
 @click.option("--synthetic-format", default="auto", show_default=True, metavar="FORMAT",
               help="How the synthetic one is written.")
 @click.option("-c", "--check", "checks", multiple=True, metavar="CHECK",
-              help="A check to run; repeatable. Without: integrity, realism, drift.")
+              help="A check to run; repeatable. Without: integrity, realism, drift, with --pool copying.")
 @click.option("--task", type=click.Choice(get_args(Task)), help="What the labels are for; without: looked up.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0), help="Of all randomness.")
 @click.option("--permutations", default=999, show_default=True, type=click.IntRange(19, 100_000), help="Per test.")
@@ -31,9 +32,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--strict", is_flag=True, help="Refuse what is inconclusive or could not be checked, too.")
 @click.option("--junit", type=_PATH, metavar="FILE", help="Write the measurements as JUnit XML too.")
 @json_option
-def command(real: Path, synthetic: Path, real_format: str, synthetic_format: str, checks: tuple[str, ...],
-            task: str | None, seed: int, permutations: int, max_bad: float, bits: str, strict: bool,
-            junit: Path | None, as_json: bool) -> None:
+def command(real: Path, synthetic: Path, pool: Path | None, real_format: str, synthetic_format: str,
+            checks: tuple[str, ...], task: str | None, seed: int, permutations: int, max_bad: float, bits: str,
+            strict: bool, junit: Path | None, as_json: bool) -> None:
     """Judge a synthetic dataset against a real one: sound labels, telling images apart, drift of the labels.
 
     The same gate as a run's, without training: it cannot say whether the data help, only whether something is
@@ -45,13 +46,14 @@ def command(real: Path, synthetic: Path, real_format: str, synthetic_format: str
     from synthgen.checks import verdict_of
     from synthgen.cli.gate import conclude
     from synthgen.cli.progress import Watch
-    from synthgen.compare import CHECKS, Side, compare
+    from synthgen.compare import CHECKS, WITH_POOL, Side, compare
     from synthgen.formats import Reading
 
     with tempfile.TemporaryDirectory(prefix="synthgen-") as scratch, Watch(Path(scratch)) as watch:
         found = compare(
             Side("real", real, real_format), Side("synthetic", synthetic, synthetic_format), Path(scratch), watch,
-            checks=checks or CHECKS, task=cast(Task | None, task), seed=seed, permutations=permutations,
+            pool=None if pool is None else Side("pool", pool), checks=checks or (CHECKS if pool is None else WITH_POOL),
+            task=cast(Task | None, task), seed=seed, permutations=permutations,
             max_bad=max_bad, reading=Reading(bits=cast(Any, int(bits))))
         sides = {name: {"path": str(path), "images": len(read.samples), "left_out": len(read.problems)}
                  for name, path, read in (("real", real, found.real), ("synthetic", synthetic, found.synthetic))}

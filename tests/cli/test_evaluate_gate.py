@@ -90,6 +90,16 @@ def test_unreadable_images_beyond_what_is_allowed_are_5_and_an_empty_side_is_3(p
     assert evaluate("--real", "nothing") == 3
 
 
+def test_with_a_pool_copies_of_the_real_images_are_refused(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Images().write(iter(tiny_real(432, seed=3)), Path("pool"), NAMES)
+    found = {m["name"]: m for m in measured(capsys, "--pool", "pool", "-c", "copying")}
+    assert found["near copies of the seed"]["verdict"] == "pass"
+    shutil.rmtree("synthetic")
+    Coco().write(iter(tiny_real(12, seed=1)), Path("synthetic"), NAMES)      # the real set itself
+    found = {m["name"]: m for m in measured(capsys, "--pool", "pool", "-c", "copying")}
+    assert (found["near copies of the seed"]["verdict"], found["near copies of the seed"]["value"]) == ("fail", 1.0)
+
+
 def test_strict_refuses_what_cannot_be_told(pair: Path) -> None:
     assert evaluate("-c", "utility") == 0                     # no scores: skipped, and it is a hard check
     assert evaluate("-c", "utility", "--strict") == 4

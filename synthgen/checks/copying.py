@@ -1,0 +1,95 @@
+"""Did the generator copy seed images? Re-use that a generator declares is counted, not judged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from synthgen.checks import OPTIONS, ids_of, skipped
+from synthgen.metrics.copying import FEWEST, copies, fewest_detectable, thumbs
+from synthgen.store import Stored, Subset
+from synthgen.types import Dataset, Evidence, Measurement, Verdict
+
+VISIBLE = 0.05
+"""Share of copies that must be detectable before their absence says anything."""
+
+
+@dataclass(frozen=True, kw_only=True, config=OPTIONS)
+class Copying:
+    """No synthetic image is a near copy of a seed image; composites, which re-use pixels by design, are counted."""
+
+    max_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of synthetic images that may be near copies."""
+    rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """False discovery rate among the images flagged."""
+    show: Annotated[int, Field(ge=0)] = 20
+    """How many ids of copies to list."""
+
+    def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
+        declared, tested = [], []
+        for k, (known_by, sources) in enumerate(_origins(evidence.independent)):
+            if known_by == "construction":
+                declared.append(sources)
+            else:
+                tested.append(k)
+        out = [self._reuse(declared)] if declared else []
+        if not tested:
+            return out
+        n, N = len(evidence.seed), len(evidence.pool)
+        if not n or n + FEWEST > N:
+            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images that no "
+                                  f"generator saw, and there are {N}", hard=True, remedy="name a larger pool")]
+        data = evidence.independent
+        found = copies(thumbs(data[k].image for k in tested), thumbs(s.image for s in evidence.seed),
+                       thumbs(s.image for s in evidence.pool), rng)
+        return [*out, self._measured(found.q <= self.rate, found.ratio, found.nearest, found.null,
+                                     [ids_of(data)[k] for k in tested], ids_of(evidence.seed), (len(tested), N))]
+
+    def _measured(self, flagged: NDArray[np.bool_], ratio: NDArray[np.float64],
+                  near: NDArray[np.int64], null: int, ids: list[str],
+                  seeds: list[str], n: tuple[int, int]) -> Measurement:
+        m, k = len(ids), int(flagged.sum())
+        fewest = fewest_detectable(m, null, self.rate)
+        worst = [i for i in np.argsort(ratio, kind="stable") if flagged[i]]
+        verdict: Verdict = "pass"
+        why = (f"{k} of {m} images are nearer to a seed image than {null} real images would let one expect (false "
+               f"discovery rate {self.rate:g}, over flips and quarter turns)")
+        remedy = ""
+        if k > self.max_share * m:
+            verdict = "fail"
+            why += f"; the nearest: {ids[worst[0]]} to {seeds[near[worst[0]]]}"
+            remedy = "take these images out, and stop the generator's training earlier or give it the pool"
+        elif fewest > max(1, VISIBLE * m):
+            verdict = "inconclusive"
+            remedy = (f"fewer than {fewest} copies could not be seen; about "
+                      f"{math.ceil(1 / (self.rate * VISIBLE)) + len(seeds)} pool images (now {n[1]}) would show "
+                      f"{VISIBLE:.0%}")
+        return Measurement("copying", "near copies of the seed", verdict, k / m, "share of images", why,
+                           detectable=fewest / m, n=n, remedy=remedy, hard=True,
+                           worst=tuple(ids[i] for i in worst[:self.show]))
+
+    @staticmethod
+    def _reuse(declared: list[Sequence[int]]) -> Measurement:
+        used = Counter(source for sources in declared for source in set(sources))
+        most = used.most_common(1)[0][1] if used else 0
+        why = (f"{len(declared)} images are composed of seed objects, as declared: {len(used)} objects, the one met "
+               f"most often in {most} of the images")
+        return Measurement("copying", "declared re-use", "pass", most / len(declared), "share of images", why,
+                           n=(len(declared), len(used)))
+
+
+def _origins(data: Dataset) -> Iterator[tuple[str, Sequence[int]]]:
+    """How each sample's labels are known, and the seed objects that it says it is made of."""
+    for k in range(len(data)):
+        if isinstance(data, Stored | Subset):
+            about = data.about(k)
+            yield about["origin"]["known_by"], about["meta"].get("sources", ())
+        else:
+            yield data[k].origin.known_by, data[k].meta.get("sources", ())

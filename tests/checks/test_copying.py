@@ -1,0 +1,57 @@
+"""The copying check: what it refuses, what it leaves open, and what it only counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from synthgen.checks.copying import Copying
+from synthgen.seeds import rng_of
+from synthgen.types import Evidence, Measurement, Origin, Sample
+
+
+def samples(n: int, seed: int, name: str) -> list[Sample]:
+    rng = rng_of(seed)
+    out = []
+    for k in range(n):
+        coarse = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        image = coarse.repeat(6, 0).repeat(6, 1)
+        out.append(Sample(f"{name}-{k}", image, origin=Origin("synthetic", "gan", known_by="condition")))
+    return out
+
+
+def measured(synthetic: list[Sample], pool: int = 420, **options: Any) -> list[Measurement]:
+    evidence = Evidence(synthetic, samples(5, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
+    return list(Copying(**options)(evidence, rng_of(0)))
+
+
+def test_images_of_their_own_pass() -> None:
+    (found,) = measured(samples(20, 3, "new"))
+    assert (found.verdict, found.value, found.n) == ("pass", 0, (20, 420))
+
+
+def test_a_copy_refuses_and_names_the_pair() -> None:
+    seed = samples(5, 1, "seed")
+    bad = replace(seed[2], id="copy", image=np.ascontiguousarray(np.rot90(seed[2].image)))
+    (found,) = measured([bad, *samples(19, 3, "new")])
+    assert (found.verdict, found.hard, found.worst) == ("fail", True, ("copy",))
+    assert "copy to seed-2" in found.why
+    assert measured([bad, *samples(19, 3, "new")], max_share=0.1)[0].verdict == "pass"
+
+
+def test_a_pool_that_could_not_have_shown_it_is_no_pass() -> None:
+    (few,) = measured(samples(100, 3, "new"), pool=60)
+    assert few.verdict == "inconclusive"
+    assert "405 pool images" in few.remedy
+    (none,) = measured(samples(20, 3, "new"), pool=10)
+    assert (none.verdict, none.hard) == ("skipped", True)
+
+
+def test_declared_re_use_is_counted_and_not_judged() -> None:
+    origin = Origin("synthetic", "compose", known_by="construction")
+    made = [replace(s, origin=origin, meta={"sources": [0, k % 2 + 1]}) for k, s in enumerate(samples(6, 3, "made"))]
+    (found,) = measured(made, pool=0)
+    assert (found.name, found.verdict, found.value) == ("declared re-use", "pass", 1.0)
+    assert "3 objects" in found.why

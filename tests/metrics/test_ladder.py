@@ -1,0 +1,67 @@
+"""The severity ladder: worse is easier to tell, and what is named is what was done."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from synthgen.checks.realism import Realism
+from synthgen.metrics.features import handcrafted, one_path, spectrum
+from synthgen.metrics.ladder import FAMILIES, STEPS, Rung, in_words, ladder
+from synthgen.seeds import rng_of
+from synthgen.types import Evidence, Sample
+
+
+def photographs(n: int, seed: int, size: int = 64) -> list[np.ndarray]:
+    """Smooth scenes with a sensor's noise."""
+    rng = rng_of(seed)
+    out = []
+    for _ in range(n):
+        scene = cv2.GaussianBlur(rng.normal(0, 1, (size, size, 3)), (0, 0), float(rng.uniform(1.5, 4)))
+        scene = 120 + rng.uniform(20, 40) * scene / scene.std() + rng.normal(0, 2, scene.shape)
+        out.append(np.clip(np.rint(scene), 0, 255).astype(np.uint8))
+    return out
+
+
+def test_a_stronger_step_is_easier_to_tell() -> None:
+    found = ladder(photographs(120, 0), 64, rng_of(0))
+    assert set(found) == set(FAMILIES)
+    for rungs in found.values():
+        assert len(rungs) == len(STEPS)
+        assert [r.auc for r in rungs] == sorted(r.auc for r in rungs)
+        height = {r.name: r.auc for r in rungs}
+        assert height["a blur of 1.2 px"] >= height["a blur of 0.4 px"] - 0.05
+        assert height["JPEG at quality 50"] > 0.9
+    assert {r.name: r.auc for r in found["handcrafted"]}["30 grey levels more"] > 0.9
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="40 images, not 12"):
+        ladder(photographs(12, 0), 64, rng_of(0))
+
+
+def test_the_rung_just_below_is_named() -> None:
+    rungs = (Rung("a", 0.55), Rung("b", 0.7), Rung("c", 0.9))
+    assert "harder to tell than real images after a" in in_words(0.5, rungs)
+    assert "as easy to tell as real images after b (AUC 0.70)" in in_words(0.8, rungs)
+
+
+def test_realism_says_in_words_how_far_synthetic_images_are_from_real_ones() -> None:
+    def saved(image: np.ndarray) -> np.ndarray:
+        out = io.BytesIO()
+        PIL.Image.fromarray(image).save(out, "JPEG", quality=50)
+        return np.asarray(PIL.Image.open(out))
+
+    real, fake = photographs(80, 1), [saved(image) for image in photographs(80, 2)]
+    features = {name: {"spectrum": spectrum([one_path(i, 64) for i in images]).astype(np.float32),
+                       "handcrafted": handcrafted([one_path(i, 64) for i in images]).astype(np.float32)}
+                for name, images in (("synthetic", fake), ("pool", real))}
+    evidence = Evidence([Sample(f"s{k}", i) for k, i in enumerate(fake)], (), [Sample(f"p{k}", i) for k, i in
+                        enumerate(real)], (), ("thing",), "instances", features)
+    found = [m for m in Realism(permutations=99)(evidence, rng_of(0)) if "synthetic against pool" in m.name]
+    assert len(found) == 2
+    assert all("to tell than real images after" in m.why or "to tell as real images after" in m.why for m in found)
