@@ -90,6 +90,7 @@ def test_unreadable_images_beyond_what_is_allowed_are_5_and_an_empty_side_is_3(p
     assert evaluate("--real", "nothing") == 3
 
 
+@pytest.mark.slow
 def test_with_a_pool_copies_of_the_real_images_are_refused(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Images().write(iter(tiny_real(432, seed=3)), Path("pool"), NAMES)
     found = {m["name"]: m for m in measured(capsys, "--pool", "pool", "-c", "copying")}

@@ -39,6 +39,7 @@ def test_every_generator_keeps_its_promises(name: str) -> None:
     check_generator(built("generators", name), tiny_real(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("trainers"))
 def test_every_trainer_keeps_its_promises(name: str, tmp_path: Path) -> None:
     real = tiny_real(2)

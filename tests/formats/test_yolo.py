@@ -235,6 +235,7 @@ def test_parts_stay_one_object_joined_by_a_thin_line_that_is_reported(sample: Ma
     assert (mask & theirs).sum() / (mask | theirs).sum() > 0.98
 
 
+@pytest.mark.slow
 def test_large_objects_are_traced_in_reasonable_time() -> None:
     mask = np.random.default_rng(0).random((300, 300)) < 0.5
     assert fill(trace(mask), (300, 300))[mask].all()

@@ -101,6 +101,7 @@ def test_features_are_of_each_image_alone_up_to_rounding(labeler: CompactLabeler
     assert labeler.features([]).shape == (0, 472)
 
 
+@pytest.mark.slow
 def test_a_labeler_comes_back_from_its_folder(labeler: CompactLabeler, tmp_path: Path) -> None:
     warm = CompactLabeler(labeler.network, replace(labeler.settings, temperature=1.5))
     for name, one in (("raw", labeler), ("warm", warm)):

@@ -22,6 +22,8 @@ from synthgen.types import Labels, Mixture, Sample
 from synthgen_labeler import LabelerTrainer, fitting
 from synthgen_labeler.data import Batches, Plan, truth_of, window
 
+pytestmark = pytest.mark.slow  # trains, or runs the whole line again and again
+
 SMALL: dict[str, Any] = {"weights": "random", "steps": 8, "batch": 2, "crop": 32, "width": 8}
 
 

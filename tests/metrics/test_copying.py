@@ -43,6 +43,7 @@ def test_there_are_eight_symmetries_and_each_is_found() -> None:
         assert distance[0] == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_real_images_are_called_copies_no_more_often_than_promised() -> None:
     flags = []
     for draw in range(200):

@@ -79,6 +79,7 @@ def test_a_fine_grid_of_quantiles_stays_close_to_the_exact_distance():
     assert results(a, b, rng, permutations=19)["size"].effect == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_p_is_valid_although_objects_of_one_image_are_alike():
     rng = np.random.default_rng(2)
     p = {"size": [], "count": [], "class": []}
@@ -91,6 +92,7 @@ def test_the_p_is_valid_although_objects_of_one_image_are_alike():
         assert stats.binomtest(rejected, 200, 0.05).pvalue > 0.001, (name, rejected)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_distance():
     """Sizes are normal with sd 1 within and between images alike; the shift is 0 or 1 reference sd."""
     rng = np.random.default_rng(3)
@@ -160,6 +162,7 @@ def test_classify_compares_image_classes_and_segment_pixels():
     assert results(big, small, rng, task="segment", permutations=19)["class"].effect > 0.9
 
 
+@pytest.mark.slow
 def test_four_hundred_against_four_thousand_takes_seconds():
     rng = np.random.default_rng(9)
     a, b = draw(rng, 400), draw(rng, 400) * 10

@@ -22,6 +22,8 @@ from synthgen.stages import filter as filtering
 from synthgen.stages import generate, ingest, label, mix
 from synthgen.testing import tiny_real
 
+pytestmark = pytest.mark.slow  # trains, or runs the whole line again and again
+
 Tree = Callable[[Path], dict[str, bytes]]
 
 
