@@ -16,7 +16,7 @@ test: lint types contracts      ## everything that CI asks for
 	$(PYTEST) -n 2 --dist loadfile
 
 fast: $(READY)                  ## the tests that take less than a minute together
-	$(PYTEST) -n 2 --dist loadfile -q -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -q -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

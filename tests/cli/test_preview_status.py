@@ -19,6 +19,8 @@ from synthgen.recipe.load import load
 from synthgen.run import job_of, run
 from synthgen.stages import generate
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["generate.shape.count=3", "generate.warp.count=2", "generate.keep.enabled=false", "shard_size=2",
          "run.workers=1", "run.device=cpu"]
 OVERRIDES = [word for o in SMALL for word in ("-S", o)]

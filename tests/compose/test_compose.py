@@ -52,11 +52,13 @@ def made(real: list[Sample], n: int = 4, folder: Path = Path(), **options: Any) 
     return list(generator.sample([k << 8 for k in range(n)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: f"{o['layout']} {'+'.join(o['background'])}")
 def test_the_promises_hold_with_all_sorts_of_options(options: dict[str, Any]) -> None:
     check_generator(Compose(**options), tiny_real(3))
 
 
+@pytest.mark.slow
 def test_the_promises_hold_with_backgrounds_of_the_users_own(tmp_path: Path) -> None:
     for k, size in enumerate([(70, 90), (20, 30)]):
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((*size, 3), 30 + k, np.uint8))
