@@ -20,20 +20,25 @@ from synthgen.types import Json
 def command(run: str, overrides: tuple[str, ...], junit: Path | None, as_json: bool) -> None:
     """Say what the gate of a finished run decided: exit 0 when it passed, warnings allowed, 4 when it refused.
 
-    RECIPE|RUN_FOLDER: the recipe that was run, or the folder that the run made. Nothing is run.
+    RECIPE|RUN_FOLDER: the recipe that was run, or the folder that the run made. Nothing is run. Of a recipe, what
+    it now says must be what was judged; a folder says what was judged when it was made.
     """
-    from synthgen.cli.common import run_folder_of
     from synthgen.errors import DataError
+    from synthgen.recipe.load import load
     from synthgen.report.source import load_run
-    from synthgen.run import plan
+    from synthgen.run import job_of, plan
     from synthgen.stages import evaluate
 
-    job = load_run(run_folder_of(run, overrides))
-    # A verdict on other data than the recipe now names is none.
-    undone = [step for step in plan(job) if step.why is not None and not step.stage.startswith("7")]
-    if undone:
-        raise DataError(f"{job.work.folder}: the run is not finished ({undone[0].unit}: {undone[0].why}); "
-                        f"synthgen run {run}")
+    folder = Path(run)
+    if (folder / "recipe.resolved.json").is_file():
+        job = load_run(folder.absolute())
+        why = None if (folder / "6-evaluate" / "verdict.json").is_file() else "6-evaluate: new"
+    else:
+        job = job_of(load(run, overrides))
+        undone = [step for step in plan(job) if step.why is not None and not step.stage.startswith("7")]
+        why = f"{undone[0].unit}: {undone[0].why}" if undone else None
+    if why is not None:
+        raise DataError(f"{job.work.folder}: the run is not finished ({why}); run its recipe first: synthgen run")
     conclude(job.recipe.name, evaluate.verdict(job), junit, as_json)
 
 

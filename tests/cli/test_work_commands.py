@@ -76,6 +76,7 @@ def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, caps
     assert Path("runs/bugs/report/index.html").stat().st_size > 10_000
     assert Path("runs/bugs/7-export").exists() == (code == 0)
     assert main(["gate", "recipe.yaml", *one]) == code      # says again what the run's end said
+    assert main(["gate", "runs/bugs"]) == code
     assert main(["gate", "recipe.yaml", *one, "-S", "evaluate.permutations=29"]) == 3   # that was not judged
     capsys.readouterr()
     assert main(["plan", "recipe.yaml", *one, "--json"]) == 0
