@@ -36,11 +36,14 @@ def list_images(folder: Path) -> list[Path]:
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> Size:
     """(H, W) px as the image will be read (EXIF orientation applied), from the header alone.
 
-    Raises: DataError for a file that is no image, or larger than `max_pixels`.
+    Raises: DataError for a file that is no image, is cut off, or is larger than `max_pixels`.
     """
     with _Opened(path, max_pixels) as image:
         w, h = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception as error:                     # of a PNG it is looked for behind the pixels
+            raise DataError(f"{path}: the file is damaged or cut off ({error})") from None
     return (w, h) if turned else (h, w)
 
 

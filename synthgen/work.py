@@ -247,7 +247,8 @@ def in_parallel(
                 # Drop what is under way: shards are whole or absent, trainings go on at their last checkpoint.
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in active_children():
-                    child.terminate()
+                    # Not terminated: Lightning takes that for a wish, and the worker for leave to take the next job.
+                    child.kill()
                 raise Interrupted("stopped by Ctrl-C") from None
             except BrokenProcessPool:
                 raise EnvironmentProblem(

@@ -174,3 +174,11 @@ def test_hidden_files_are_not_listed(tmp_path: Path) -> None:
         "b.png",
         "f/g.tif",
     ]
+
+
+def test_the_size_of_a_png_that_is_cut_off_is_refused_not_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError, match="damaged or cut off"):
+        image_size(path)

@@ -204,8 +204,11 @@ def _data_yaml(splits: set[str], classes: Sequence[str]) -> bytes:
     value["nc"] = len(classes)
     value["names"] = {k: DoubleQuotedScalarString(name) for k, name in enumerate(classes)}
     out = io.StringIO()
-    if "val" not in splits:
-        out.write("# There is no val split; `synthgen data split` makes one by image.\n")
+    if "val" not in splits and "train" in splits:
+        # Trainers refuse a file without it.
+        value = {"train": value.pop("train"), "val": "images/train", **value}
+        out.write("# There is no val split: val repeats train, and scores on it say nothing.\n"
+                  "# `synthgen data split` makes one by image.\n")
     yaml = YAML(typ="rt", pure=True)
     yaml.width = 10_000
     yaml.allow_unicode = True

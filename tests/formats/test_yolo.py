@@ -164,6 +164,16 @@ def test_data_yaml_has_no_path_and_quoted_names(sample: Make, tmp_path: Path) ->
     assert (tmp_path / "labels/val/000000.txt").read_text() == ""
 
 
+def test_without_a_val_split_val_repeats_train_for_trainers_that_insist_on_it(
+        sample: Make, tmp_path: Path) -> None:
+    Yolo().write([sample([]), sample([], sample_id="1")], tmp_path, ["a"])
+    text = (tmp_path / "data.yaml").read_text(encoding="utf-8")
+    value = YAML(typ="safe", pure=True).load(text)
+    assert (value["train"], value["val"]) == ("images/train", "images/train")
+    assert "val repeats train" in text
+    assert len(list(Yolo().read(tmp_path, ["a"], Reading()))) == 2        # nothing is read twice
+
+
 def test_numbers_have_six_decimals(sample: Make, tmp_path: Path) -> None:
     dot = np.zeros((7, 9), bool)
     dot[2, 3] = True
