@@ -72,18 +72,15 @@ def alone(
     """The patch as if its object stood alone, and the (3,) colour that its surroundings end in.
 
     Outside the object, pixels that are not known take the mean of the known ones as far from its outline (± 1 px);
-    where there is none, the colour of the nearest distance that has one; at last the object's own darkest tenth.
+    where there is none, what lies between the nearest distances that have one; at last the object's own darkest tenth.
     """
     distance = np.rint(signed_distance(own)).astype(int)
     outside = ~own & known
-    profile = np.zeros((distance.max() + 1, 3), np.float32)
-    have = [d for d in range(len(profile)) if (outside & (abs(distance - d) <= 1)).any()]
-    for d in range(len(profile)):
-        if have:
-            nearest = min(have, key=lambda k, d=d: abs(k - d))  # type: ignore[misc]
-            profile[d] = patch[outside & (abs(distance - nearest) <= 1)].mean(0)
-        else:
-            profile[d] = np.quantile(patch[own], 0.1, axis=0)
+    steps = np.arange(distance.max() + 1)
+    rings = {d: outside & (abs(distance - d) <= 1) for d in steps}
+    means = {d: patch[ring].mean(0) for d, ring in rings.items() if ring.any()}
+    means = means or {0: np.quantile(patch[own], 0.1, axis=0)}
+    profile = np.stack([np.interp(steps, list(means), column) for column in zip(*means.values(), strict=True)], axis=1)
     alone = np.where((~own & ~known)[..., None], profile[np.maximum(distance, 0)], patch)
     far = outside & (distance >= RIM - 2)
     return alone.astype(np.float32), (np.median(patch[far], axis=0) if far.any() else profile[-1]).astype(np.float32)
