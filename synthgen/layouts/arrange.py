@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.layouts.distance import signed_distance
-from synthgen.layouts.survey import ANGLES, Survey, axes_of, padded, radii
+from synthgen.layouts.survey import ANGLES, Survey, axes_of, next_to, padded, radii
 from synthgen.types import Layout, Mask, Placed, Size
 
 ATTEMPTS = 24
@@ -55,12 +55,16 @@ class Arrangement:
         """Objects, back to front, for a frame of which (H, W) `occupied` is taken; share scales their count."""
         mean = rng.choice(self._per_pixel) * size[0] * size[1] * rng.uniform(*self.density) * share
         count = int(mean + rng.random())
+        # Whose each pixel is: −1 somebody's from before, 0 nobody's, k + 1 of object k.
+        owner = -occupied.astype(np.int16)
         occupied = occupied.copy()
+        wanted = int(count * self.touching + rng.random())  # objects that shall adjoin another one, in all
+        adjoining: set[int] = set()
         placed: list[Placed] = []
         profiles: list[NDArray[np.float64]] = []  # of `placed`, taken when first asked for
         centres: list[tuple[float, float]] = []
-        for _ in range(count):
-            against = bool(placed) and rng.random() < self.touching
+        for number in range(count):
+            against = bool(placed) and rng.random() < _need(wanted, len(adjoining), len(placed), count - number)
             press = against and rng.random() < PRESSED
             thing = self.draw.draw(rng, self._tone(rng, placed) if against else None)
             if against:
@@ -86,8 +90,8 @@ class Arrangement:
                 there = replace(thing, top=best[1], left=best[2])
                 if press:
                     there = _press(there, placed, profiles)
-                _mark(occupied, there)
                 placed.append(there)
+                adjoining |= _adjoined(owner, occupied, there, len(placed))
         order = rng.permutation(len(placed))
         return tuple(placed[i] for i in order)
 
@@ -172,12 +176,26 @@ def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float:
     return float(np.count_nonzero(inside & under) / np.count_nonzero(mask))
 
 
-def _mark(occupied: Mask, thing: Placed) -> None:
-    H, W = occupied.shape
-    h, w = thing.mask.shape
-    y0, y1, x0, x1 = max(thing.top, 0), min(thing.top + h, H), max(thing.left, 0), min(thing.left + w, W)
-    if y0 < y1 and x0 < x1:
-        occupied[y0:y1, x0:x1] |= thing.mask[y0 - thing.top : y1 - thing.top, x0 - thing.left : x1 - thing.left]
+def _need(wanted: int, adjoining: int, placed: int, left: int) -> float:
+    """Probability of putting the next object against another one so that `wanted` adjoin in the end: one put against
+    an object that stood free makes two adjoin."""
+    gain = 1 + (placed - adjoining) / max(placed, 1)
+    return min(1.0, max(0.0, (wanted - adjoining) / (left * gain)))
+
+
+def _adjoined(owner: NDArray[np.int16], occupied: Mask, thing: Placed, number: int) -> set[int]:
+    """Mark the object as the owner of its pixels; the numbers of those that adjoin by it, its own among them."""
+    mask = _cut(occupied, thing.mask, thing.top, thing.left)
+    top, left = max(thing.top, 0), max(thing.left, 0)
+    y0, x0 = max(top - 1, 0), max(left - 1, 0)
+    around = owner[y0 : top + mask.shape[0] + 1, x0 : left + mask.shape[1] + 1]
+    own: Mask = np.zeros(around.shape, bool)
+    own[top - y0 : top - y0 + mask.shape[0], left - x0 : left - x0 + mask.shape[1]] = mask
+    beside = {int(k) for k in np.unique(around[next_to(own)]) if k > 0 and k != number}
+    around[own] = number
+    h, w = own.shape
+    occupied[y0 : y0 + h, x0 : x0 + w] |= own
+    return beside | {number} if beside else beside
 
 
 def _beside(

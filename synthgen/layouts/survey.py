@@ -25,9 +25,9 @@ class Instance:
     index: its number in the survey. image: number of its image. class_id.
     mask: (h, w) bool, visible part, cropped to its box. top, left: of the crop, px.
     complete: neither cut by the border nor (as far as the labels say) hidden.
-    angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within
-    NEAR px of another object. tone: mean grey value, 0…255. exposed: share of the NEAR px around it that no other
-    object takes: what the picture around it can be taken from. area: visible px.
+    angle: of its long axis, radians in [0, π). aspect: long over short axis, ≥ 1. touches: lies within NEAR px of
+    another object. adjoins: shares a line with one (4-neighbours). tone: mean grey value, 0…255. exposed: share of
+    the NEAR px around it that no other object takes: what the picture around it can be taken from. area: visible px.
     """
 
     index: int
@@ -42,6 +42,7 @@ class Instance:
     touches: bool
     tone: float = 0.0
     exposed: float = 1.0
+    adjoins: bool = False
     area: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +61,8 @@ class Survey:
 
     @property
     def touching(self) -> float:
-        """Share of instances that touch another one."""
-        return float(np.mean([i.touches for i in self.instances])) if self.instances else 0.0
+        """Share of instances that share a line with another one."""
+        return float(np.mean([i.adjoins for i in self.instances])) if self.instances else 0.0
 
     @property
     def truncated(self) -> float:
@@ -158,6 +159,7 @@ def survey(real: Dataset) -> Survey:
                     bool(((around > 0) & (around != k + 1) & ring).any()),
                     float(sample.image[mask].mean()),
                     float((around[ring & (around != k + 1)] == 0).mean()) if (ring & (around != k + 1)).any() else 0.0,
+                    bool((around[next_to(around == k + 1)] > 0).any()),
                 )
             )
         sizes.append(labels.size)
@@ -169,6 +171,12 @@ def survey(real: Dataset) -> Survey:
         )
     instances = _without_hidden(instances)
     return Survey(tuple(instances), tuple(sizes), tuple(all_labels), np.asarray(counts), _any_angle(instances))
+
+
+def next_to(mask: Mask) -> Mask:
+    """(H, W) the pixels outside a mask that share a side with it."""
+    grown = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+    return np.asarray(grown & ~mask, bool)
 
 
 def solidity(mask: Mask) -> float:
