@@ -262,7 +262,19 @@ class Trainer(Protocol):
     def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> Labeler: ...
 
 
-Verdict = Literal["pass", "warn", "fail", "inconclusive", "error", "skipped"]
+Verdict = Literal["pass", "warn", "fail", "inconclusive", "error", "skipped", "waived", "info"]
+"""waived: somebody answers for it, until a day; info: a number for readers that decides nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A synthetic sample that a check asks to take out: its id, why, the score that says so, and the id of the real
+    sample that it is to be compared with, where there is one."""
+
+    id: str
+    reason: str
+    score: float
+    nearest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +286,9 @@ class Measurement:
     null: the interval that real against real would give, where that is known.
     detectable: the smallest effect that this many images could have shown.
     n: images per side. unit: of the value. why: the verdict in words. remedy: what to do about it.
-    worst: sample ids, worst first.
+    p: of the test alone. q: corrected for all that the check tested beside it.
+    worst: sample ids, worst first. flagged: samples that the dataset would be sounder without; the gate takes them out
+    after generation and measures what remains.
     """
 
     check: str
@@ -287,10 +301,12 @@ class Measurement:
     null: tuple[float, float] | None = None
     detectable: float | None = None
     p: float | None = None
+    q: float | None = None
     n: tuple[int, int] = (0, 0)
     remedy: str = ""
     hard: bool = False  # a failed hard check refuses the dataset; others warn
     worst: tuple[str, ...] = ()
+    flagged: tuple[Flag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pydantic import ConfigDict
 
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored
-from synthgen.types import Check, Dataset, Evidence, Json, Labels, Measurement, Verdict
+from synthgen.types import Check, Dataset, Evidence, Flag, Json, Labels, Measurement, Verdict
 
 OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """How the options of every check behave."""
@@ -62,8 +62,8 @@ def verdict_of(measurements: Sequence[Measurement],
                on_inconclusive: Literal["warn", "fail"] = "warn") -> Overall:
     """The dataset's verdict: the worst of its measurements.
 
-    error, and a hard fail: fail. A soft fail, warn: warn. inconclusive and skipped: warn, or what
-    `on_inconclusive` says where the measurement is hard (a soft one cannot refuse by being unclear when it
+    error, and a hard fail: fail. A soft fail, warn, waived: warn. info: nothing. inconclusive and skipped: warn, or
+    what `on_inconclusive` says where the measurement is hard (a soft one cannot refuse by being unclear when it
     cannot by failing). No measurements at all: warn, since nothing was shown.
     """
     ranks: list[Overall] = ["pass", "warn", "fail"]
@@ -74,7 +74,7 @@ def verdict_of(measurements: Sequence[Measurement],
         elif m.verdict in ("inconclusive", "skipped"):
             rank = ranks.index(on_inconclusive) if m.hard else 1
         else:
-            rank = 0 if m.verdict == "pass" else 1
+            rank = 0 if m.verdict in ("pass", "info") else 1
         worst = max(worst, rank)
     return ranks[worst]
 
@@ -134,6 +134,40 @@ def as_json(m: Measurement) -> Json:
     def plain(value: Json) -> Json:
         if isinstance(value, float):
             return value if math.isfinite(value) else None
+        if isinstance(value, Flag):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return [plain(v) for v in value] if isinstance(value, tuple) else value
 
     return {f.name: plain(getattr(m, f.name)) for f in dataclasses.fields(m)}
+
+
+def waive(measurements: Iterable[Measurement], waivers: Sequence[Waived]) -> list[Measurement]:
+    """The measurements, those that somebody answers for as `waived`; what could not be run (error) never is, and what
+    passes needs none. An expired waiver waives nothing and says so."""
+    out = []
+    for m in measurements:
+        mine = [w for w in waivers if w.check == m.check and w.name in ("", m.name)]
+        live = [w for w in mine if w.in_force]
+        if m.verdict in ("warn", "fail", "inconclusive", "skipped") and live:
+            w = live[0]
+            m = dataclasses.replace(m, verdict="waived", why=f"{m.why} ({m.verdict}, waived until {w.until} by {w.by}: "
+                                                             f"{w.reason})")
+        elif mine and m.verdict not in ("pass", "info"):
+            w = mine[0]
+            said = "what could not be run cannot be waived" if live else f"the waiver of {w.by} ended on {w.until}"
+            m = dataclasses.replace(m, why=f"{m.why} ({said})")
+        out.append(m)
+    return out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waived:
+    """A person's word that a check's outcome is acceptable: of which check (and which of its measurements; empty =
+    all), why, until which day, who. in_force: that day has not passed."""
+
+    check: str
+    name: str
+    reason: str
+    until: str
+    by: str
+    in_force: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from synthgen.checks import OPTIONS, ids_of, skipped
 from synthgen.metrics.copying import FEWEST, copies, fewest_detectable, thumbs
 from synthgen.store import Stored, Subset
-from synthgen.types import Dataset, Evidence, Measurement, Verdict
+from synthgen.types import Dataset, Evidence, Flag, Measurement, Verdict
 
 VISIBLE = 0.05
 """Share of copies that must be detectable before their absence says anything."""
@@ -24,6 +24,9 @@ VISIBLE = 0.05
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Copying:
     """No synthetic image is a near copy of a seed image; composites, which re-use pixels by design, are counted."""
+
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
+    FLAGS: ClassVar[bool] = True  # judges single samples, and says which ones to take out
 
     max_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of synthetic images that may be near copies."""
@@ -73,7 +76,9 @@ class Copying:
                       f"{VISIBLE:.0%}")
         return Measurement("copying", "near copies of the seed", verdict, k / m, "share of images", why,
                            detectable=fewest / m, n=n, remedy=remedy, hard=True,
-                           worst=tuple(ids[i] for i in worst[:self.show]))
+                           worst=tuple(ids[i] for i in worst[:self.show]),
+                           flagged=tuple(Flag(ids[i], "near copy of a seed image", round(float(ratio[i]), 4),
+                                              seeds[near[i]]) for i in worst))
 
     @staticmethod
     def _reuse(declared: list[Sequence[int]]) -> Measurement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from synthgen.checks import OPTIONS, labels_of, skipped
 from synthgen.geometry import areas, rle_boxes
-from synthgen.types import Evidence, Labels, Measurement, Rle, Size, Task
+from synthgen.types import Evidence, Flag, Labels, Measurement, Rle, Size, Task
 
 KINDS: dict[str, str] = {
     "readable": "the label cannot be read",
@@ -34,6 +34,9 @@ KINDS: dict[str, str] = {
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Integrity:
     """Every synthetic label is sound: present, in bounds, not empty, box = mask's box, class in the map."""
+
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
+    FLAGS: ClassVar[bool] = True  # judges single samples, and says which ones to take out
 
     max_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of samples that may have one kind of defect."""
@@ -62,7 +65,8 @@ class Integrity:
             "integrity", kind, "fail" if wrong else "pass", share, "share of samples", n=(n, 0), hard=True,
             why=some if ids else f"none of {n} samples: {KINDS[kind]}",
             remedy="the generator that made these labels is at fault: mend it, or filter these samples out"
-            if wrong else "", worst=tuple(ids[:self.show]))
+            if wrong else "", worst=tuple(ids[:self.show]),
+            flagged=tuple(Flag(k, KINDS[kind], 1.0) for k in dict.fromkeys(ids)))
 
 
 def defects(labels: Labels | None, n_classes: int, task: Task) -> set[str]:

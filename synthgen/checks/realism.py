@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,18 @@ from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from synthgen.checks import FEW_IMAGES, OPTIONS, caution, ids_of, images_needed, judge, settles, skipped
-from synthgen.metrics.bounds import holm
+from synthgen.checks.distances import mmd_measured, reported_only
+from synthgen.metrics.bounds import bh, holm
 from synthgen.metrics.features import common_size
-from synthgen.metrics.ladder import FEWEST, Rung, in_words, ladder
-from synthgen.metrics.two_sample import Probe, probe_auc
-from synthgen.types import Evidence, Measurement, Verdict
+from synthgen.metrics.ladder import AUTO, FEWEST, RUNGS, Rung, in_words, ladder
+from synthgen.metrics.two_sample import Probe, mmd2_u, probe_auc
+from synthgen.types import Dataset, Evidence, Image, Measurement, Verdict
 
 HARD_TO_TELL = 0.65
 """Without `max_auc`: what the interval must stay under for a pass; about what 20 images can detect."""
+
+TOLD_ALWAYS = 0.99
+"""A rung this high is no margin: no AUC is above it by more than chance."""
 
 LADDER = 200
 """Real images that the severity ladder is made of, at most."""
@@ -37,8 +41,12 @@ CONTENT = "look at the samples listed as worst beside real ones: content, layout
 class Realism:
     """Synthetic images cannot easily be told from the pool's; being detectable warns, utility decides."""
 
-    max_auc: float | None = None
-    """The largest AUC allowed (0.5 = cannot be told apart, 1 = always); none = detectable at all warns."""
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
+
+    max_auc: float | str | None = None
+    """The largest AUC allowed (0.5 = cannot be told apart, 1 = always); or a degradation of real images that
+    synthetic ones may be as easy to tell as, such as JPEG at quality 50, auto = JPEG at quality 75; none =
+    detectable at all warns."""
     refuse: bool = False
     """Whether an AUC above max_auc refuses the dataset instead of warning."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -50,8 +58,12 @@ class Realism:
 
     @field_validator("max_auc")
     @classmethod
-    def _on_the_right_side(cls, value: float | None) -> float | None:
-        if value is not None and not 0.5 < value <= 1:
+    def _on_the_right_side(cls, value: float | str | None) -> float | str | None:
+        if isinstance(value, str):
+            if value != "auto" and value not in RUNGS:
+                raise ValueError(f"max_auc is a number above 0.5, auto, or one of {', '.join(RUNGS)}; "
+                                 f"{value!r} is none of them")
+        elif value is not None and not 0.5 < value <= 1:
             raise ValueError("max_auc is an upper bound between 0.5 (chance) and 1 (always told apart); "
                              f"{value} makes no sense")
         return value
@@ -68,7 +80,7 @@ class Realism:
         if not families or min(n, m) < FEW_IMAGES:
             return [skipped("realism", "realism", f"it needs features of at least {FEW_IMAGES} synthetic and "
                             f"{FEW_IMAGES} real images, and there are {n} and {m}", hard=False)]
-        called = evidence.seed_name if reference == "seed" else reference
+        who = "synthetic", evidence.seed_name if reference == "seed" else reference
         out, confounded = [], ""
         if reference == "pool":
             first = self._seed_against_pool(evidence, rng)
@@ -85,10 +97,47 @@ class Realism:
             order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]
             # Rows can be named only where the features are of every sample, in order.
             worst = tuple(ids[k] for k in order) if len(ids) == n else ()
-            found = self._measured(family, ("synthetic", called), probe, p, (n, m), self.max_auc)
+            bound, missing = self._bound(family, probe, rungs)
+            found = self._measured(family, who, probe, p, (n, m), bound)
+            if missing:
+                remedy = "give max_auc a number" + ("" if rungs else ", or name more real images in the pool")
+                found = replace(found, verdict="inconclusive", hard=self.refuse, why=f"{found.why}; {missing}",
+                                remedy=remedy)
             why = found.why + _rung(probe.auc, rungs.get(family, ())) + confounded
             out.append(replace(found, name=f"{family}: {found.name}", why=why, worst=worst))
+        return [*out, *self._distances(features["synthetic"], features[reference], families, who, rng, confounded)]
+
+    def _distances(self, ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, NDArray[np.float32]],
+                   families: Sequence[str], who: tuple[str, str], rng: np.random.Generator,
+                   confounded: str) -> list[Measurement]:
+        """MMD² of every family, its p corrected for false discoveries since it only warns; then what papers report."""
+        found = [mmd2_u(ours[f], theirs[f], rng, self.permutations) for f in families]
+        out = [mmd_measured(f, who, mmd, q, self.alpha)
+               for f, mmd, q in zip(families, found, bh([mmd.p for mmd in found]).tolist(), strict=True)]
+        out = [replace(m, why=m.why + confounded) if m.verdict == "warn" else m for m in out]
+        for family in families:
+            out += reported_only(family, ours[family], theirs[family], rng, self.permutations)
         return out
+
+    def _bound(self, family: str, probe: Probe, rungs: Mapping[str, Sequence[Rung]]) -> tuple[float | None, str]:
+        """What the AUC may be at most; None where being detectable warns, or with the reason why there is no bound."""
+        if not isinstance(self.max_auc, str):
+            return self.max_auc, ""
+        rung = AUTO if self.max_auc == "auto" else self.max_auc
+        if not rungs:
+            return None, (f"the margin should be that of real images after {rung}, which takes {FEWEST} real images: "
+                          "nothing is decided")
+        height = {r.name: r.auc for r in rungs.get(family, ())}.get(rung)
+        if height is None:
+            return None, (f"the margin should be that of real images after {rung}, whose {family} features are not "
+                          "known: nothing is decided")
+        if height <= probe.null[1]:
+            return None, (f"real images after {rung} are themselves told at no more than chance (AUC {height:.2f}), "
+                          "which makes no margin: name a stronger step")
+        if height >= TOLD_ALWAYS:
+            return None, (f"real images after {rung} are themselves told always (AUC {height:.2f}), a margin that all "
+                          "would pass: name a weaker step")
+        return height, ""
 
     @staticmethod
     def _ladder(evidence: Evidence, rng: np.random.Generator) -> Mapping[str, Sequence[Rung]]:
@@ -96,9 +145,7 @@ class Realism:
         real = max((evidence.pool, evidence.seed), key=len)
         if len(real) < FEWEST:
             return {}
-        picks = np.linspace(0, len(real) - 1, min(len(real), LADDER)).round().astype(int)
-        images = [real[int(k)].image for k in picks]
-        others = [evidence.independent[k].image for k in range(min(len(evidence.independent), LADDER))]
+        images, others = (_some(data) for data in (real, evidence.independent))
         return ladder(images, common_size((int(h), int(w)) for h, w, _ in (i.shape for i in images + others)), rng)
 
     def _seed_against_pool(self, evidence: Evidence, rng: np.random.Generator) -> Measurement:
@@ -147,8 +194,16 @@ class Realism:
             remedy = REMEDIES.get(family, CONTENT)
         return Measurement("realism", f"{who[0]} against {who[1]}", verdict, probe.auc, "AUC",
                            why + caution(min(n)), interval=probe.interval, null=probe.null,
-                           detectable=probe.detectable, p=p, n=n, remedy=remedy,
+                           detectable=probe.detectable, p=probe.p, q=p, n=n, remedy=remedy,
                            hard=self.refuse and bound is not None)
+
+
+def _some(data: Dataset) -> list[Image]:
+    """At most LADDER images, evenly spaced in the order of their ids, so that the order of files picks none."""
+    ids = ids_of(data)
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    picks = np.linspace(0, len(ids) - 1, min(len(ids), LADDER)).round().astype(int)
+    return [data[order[k]].image for k in picks]
 
 
 def _rung(value: float, rungs: Sequence[Rung]) -> str:

@@ -61,7 +61,7 @@ class Utility:
             margin *= max(1.0, sum(r["n_true"] for r in arms[1]) / n)
         sign = -1 if metric in LOWER_IS_BETTER else 1
         gain, ends = sign * difference, sorted(sign * end for end in interval)
-        word, verdict = _decide(ends[0], ends[1], margin, n)
+        word, verdict = decide(ends[0], ends[1], margin, n)
         remedy = ""
         if verdict == "fail":
             remedy = ("lower the synthetic share (raise mix.real) or tighten the filter, and compare again"
@@ -83,7 +83,7 @@ class Utility:
                            hard=hard)
 
 
-def _decide(low: float, high: float, margin: float, n: int) -> tuple[str, Verdict]:
+def decide(low: float, high: float, margin: float, n: int) -> tuple[str, Verdict]:
     """HELPS: wholly above 0. NON-INFERIOR: wholly above −margin. HARMS: wholly below 0, past the margin."""
     if n < FEW_IMAGES:
         return "INCONCLUSIVE", "inconclusive"

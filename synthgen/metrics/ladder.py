@@ -21,6 +21,7 @@ from synthgen.metrics.two_sample import RidgeLoo, auc, standardise
 from synthgen.types import Image
 
 FEWEST = 40  # images: 20 on each side
+AUTO = "JPEG at quality 75"  # the rung that a margin is taken from where none is named: harmless, and just visible
 Degrade = Callable[[Image, np.random.Generator], Image]
 
 
@@ -59,26 +60,47 @@ STEPS: dict[str, Degrade] = {
     "JPEG at quality 95": _jpeg(95), "JPEG at quality 75": _jpeg(75), "JPEG at quality 50": _jpeg(50),
     "4 grey levels more": _brighter(4), "12 grey levels more": _brighter(12), "30 grey levels more": _brighter(30),
 }
+PASTE = "hard paste"
+"""The rung that needs a second image; all others change one by itself."""
+RUNGS = (*STEPS, PASTE)
 FAMILIES: dict[str, Callable[[Sequence[Image]], NDArray[np.float64]]] = {
     "spectrum": spectrum, "handcrafted": handcrafted}
+
+
+def hard_paste(image: Image, donor: Image, rng: np.random.Generator) -> Image:
+    """The image with a square patch of the donor on it, its edge neither blended nor harmonised.
+
+    The patch is a third of the shorter side of both, from a random place and at a random place.
+    """
+    side = max(1, min(*image.shape[:2], *donor.shape[:2]) // 3)
+    (y, x), (v, u) = ([int(rng.integers(length - side + 1)) for length in i.shape[:2]] for i in (image, donor))
+    out = image.copy()
+    out[y : y + side, x : x + side] = donor[v : v + side, u : u + side]
+    return out
 
 
 def ladder(images: Sequence[Image], side: int, rng: np.random.Generator) -> Mapping[str, tuple[Rung, ...]]:
     """Per family of features the rungs, lowest AUC first: half of the images degraded against the other half.
 
-    images: (H, W, 3) uint8, real, at least FEWEST; degraded whole, then cut. side: px, as `one_path` takes it.
+    images: (H, W, 3) uint8, real, at least FEWEST, in any order: they are sorted by content. side: px, as `one_path`
+    takes it; images are degraded whole, then cut. The hard paste alone comes after the cut, lest its edge be cut away,
+    and its patches come from the degraded half, so that nothing of the other half is seen twice.
     Raises: ValueError for fewer images.
     """
     if len(images) < FEWEST:
         raise ValueError(f"a ladder needs {FEWEST} images, not {len(images)}")
+    images = sorted(images, key=lambda image: (image.shape, image.tobytes()))
     order = rng.permutation(len(images))
     kept = [one_path(images[k], side) for k in order[: len(images) // 2]]
+    rest = [images[k] for k in order[len(images) // 2 :]]
+    changes: dict[str, list[Image]] = {
+        name: [one_path(degrade(image, rng), side) for image in rest] for name, degrade in STEPS.items()}
+    cut = [one_path(image, side) for image in rest]
+    # The next image of a random order is a donor that is never the image itself.
+    changes[PASTE] = [hard_paste(image, donor, rng) for image, donor in zip(cut, cut[1:] + cut[:1], strict=True)]
     plain = {family: feature(kept) for family, feature in FAMILIES.items()}
-    rungs: dict[str, list[Rung]] = {family: [] for family in FAMILIES}
-    for name, degrade in STEPS.items():
-        changed = [one_path(degrade(images[k], rng), side) for k in order[len(images) // 2 :]]
-        for family, feature in FAMILIES.items():
-            rungs[family].append(Rung(name, _separability(feature(changed), plain[family])))
+    rungs = {family: [Rung(name, _separability(feature(changed), plain[family])) for name, changed in changes.items()]
+             for family, feature in FAMILIES.items()}
     return {family: tuple(sorted(found, key=lambda rung: rung.auc)) for family, found in rungs.items()}
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from synthgen.geometry import labels_from_masks
 from synthgen.metrics import drift
 from synthgen.types import Labels
 
@@ -169,3 +170,128 @@ def test_four_hundred_against_four_thousand_takes_seconds():
     start = time.perf_counter()
     drift.compare(a, b, rng)
     assert time.perf_counter() - start < 60            # several seconds on one free core
+
+
+def discs(size, *places):
+    yy, xx = np.mgrid[:size, :size]
+    return labels_from_masks(np.stack([(yy - y) ** 2 + (xx - x) ** 2 <= r * r for y, x, r in places]),
+                             [0] * len(places))
+
+
+def test_masks_touch_by_a_pixels_side_or_by_overlapping_and_not_by_a_corner():
+    def met(*boxes, **more):
+        masks = np.zeros((len(boxes), 9, 9), bool)
+        for mask, (y0, x0, y1, x1) in zip(masks, boxes, strict=True):
+            mask[y0:y1, x0:x1] = True
+        labels = replace(labels_from_masks(masks, [0] * len(boxes)), **more)
+        return drift.attributes(labels, 1, touching=True).touching.tolist()
+
+    assert met((0, 0, 3, 3), (3, 0, 5, 3), (7, 7, 9, 9)) == [True, True, False]
+    assert met((0, 0, 3, 3), (3, 3, 5, 5)) == [False, False]
+    assert met((0, 0, 3, 3), (4, 0, 6, 3)) == [False, False]
+    # The third hides the second's pixels and still meets the first's neighbour.
+    assert met((0, 0, 4, 4), (2, 2, 6, 6), (6, 2, 8, 6), (0, 7, 1, 8)) == [True, True, True, False]
+    assert met((0, 0, 9, 9), (2, 2, 4, 4)) == [True, True]
+    assert met((0, 0, 3, 3), (3, 0, 5, 3), states=("accepted", "ignored")) == [False]
+    assert met((0, 0, 9, 9)) == [False]
+    assert drift.attributes(Labels(size=(9, 9)), 1, touching=True).touching.tolist() == []
+    assert drift.attributes(image([[0, 0, 5, 5]]), 1, touching=True).touching is None
+
+
+def test_touching_is_compared_where_every_image_has_masks():
+    apart, together = discs(60, (15, 15, 8), (45, 45, 8)), discs(60, (15, 15, 8), (15, 30, 8), (45, 45, 8))
+    a, b = ([drift.attributes(x, 1, touching=True)] * 8 for x in (together, apart))
+    found = results(a, b, np.random.default_rng(0), permutations=199)
+    assert found["touching"].effect == pytest.approx(2 / 3)
+    assert found["touching"].p == 1 / 200
+    assert "touching" not in results([*a, drift.attributes(image([[0, 0, 5, 5]]), 1, touching=True)], b,
+                                     np.random.default_rng(0), permutations=19)
+
+
+def showing(rows):
+    return [drift.attributes(image([[0, 0, 5, 5]] * len(row), row), 3) for row in rows]
+
+
+def test_co_occurrence_sees_what_the_classes_shares_do_not():
+    """Both sets show each class in half of the images; in one together, in the other apart."""
+    together, apart = showing([[0, 1], []] * 20), showing([[0], [1]] * 20)
+    found = results(together, apart, np.random.default_rng(0), permutations=199)
+    assert found["class"].effect == pytest.approx(0)
+    assert found["co-occurrence"].effect == pytest.approx(1)
+    assert found["co-occurrence"].at == "0+1"
+    assert found["co-occurrence"].p == 1 / 200
+    assert "co-occurrence" not in results(showing([[0]] * 5), showing([[0, 0]] * 5), np.random.default_rng(0),
+                                          permutations=19)
+    three = showing([[0, 1, 2], [0, 1], [2], []] * 10)
+    other = showing([[0, 1, 2], [0], [1, 2], []] * 10)
+    assert results(three, other, np.random.default_rng(0), permutations=19)["co-occurrence"].at == "0+1"
+
+
+@pytest.mark.slow
+def test_the_p_of_the_largest_pair_is_valid_although_classes_come_together():
+    rng = np.random.default_rng(10)
+    p = []
+    for _ in range(300):
+        shown = rng.random((30, 1)) + 0.5 * rng.random((30, 4)) > 0.8
+        rows = [drift.attributes(image([[0, 0, 5, 5]] * s.sum(), np.flatnonzero(s)), 4) for s in shown]
+        profile = drift.profiles(rows[:10], rows[10:])[-1]
+        p.append(drift.permutation_test(profile, rng, 59, resamples=2).p)
+    rejected = int((np.array(p) <= 0.05).sum())
+    assert stats.binomtest(rejected, 300, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_a_declared_prior_takes_the_references_place():
+    rng = np.random.default_rng(11)
+    a, b = draw(rng, 60), draw(rng, 20)
+    even = results(a, b, rng, permutations=19, prior=[0.5, 0.5])["class"]
+    odd = results(a, b, rng, permutations=19, prior=[0.9, 0.1])["class"]
+    shares = np.sum([r.class_objects for r in a], 0)
+    assert odd.effect == pytest.approx(abs(shares[0] / shares.sum() - 0.9))
+    assert even.effect < 0.1 < 0.2 < odd.interval[0]
+    assert odd.p == 1 / 1000
+    assert results(draw(rng, 1), b, rng, permutations=19, prior=[0.5, 0.5])["class"].interval == (0, math.inf)
+    classified = [drift.attributes(Labels(size=(9, 9), image_class=0), 3)] * 8
+    (only,) = drift.compare(classified, classified, rng, "classify", 19, [0.5, 0.25, 0.25])
+    assert only.effect == pytest.approx(0.5)
+
+
+def test_the_p_against_a_prior_is_valid_although_objects_of_one_image_are_alike():
+    rng = np.random.default_rng(12)
+    p = []
+    for _ in range(300):
+        k = rng.poisson(4, 30)
+        of_image = rng.beta(1, 1, 30)                       # an image's objects are mostly of one class
+        ones = rng.binomial(k, of_image)
+        profile = drift.Profile("class", "share", "objects", 30, np.stack([k - ones, ones], 1).astype(float),
+                                k.astype(float), np.full(2, 0.5), (0.0, 0.0))
+        p.append(drift.prior_test(profile, [0.5, 0.5], rng, 99).p)
+    rejected = int((np.array(p) <= 0.05).sum())
+    assert stats.binomtest(rejected, 300, 0.05, alternative="greater").pvalue > 0.001, rejected
+
+
+def test_new_attributes_are_the_same_for_any_order_of_files():
+    rng = np.random.default_rng(13)
+    a = [drift.attributes(discs(60, *((rng.uniform(5, 55), rng.uniform(5, 55), 6) for _ in range(4))), 1,
+                          touching=True) for _ in range(9)]
+    rows = showing([np.flatnonzero(rng.random(3) < 0.5) for _ in range(18)])
+    for side, other, more in ((a[:5], a[5:], {}), (rows[:9], rows[9:], {"prior": [0.5, 0.3, 0.2]})):
+        one = drift.compare(side, other, np.random.default_rng(0), permutations=39, **more)
+        two = drift.compare(side[::-1], other[::-1], np.random.default_rng(0), permutations=39, **more)
+        assert repr(one) == repr(two)
+
+
+def test_a_largest_distance_needs_the_same_objects():
+    one = drift.distribution("a", "px", [np.arange(3.0)] * 4, 2)
+    two = drift.distribution("b", "px", [np.arange(2.0)] * 4, 2)
+    with pytest.raises(ValueError, match="same images and objects"):
+        drift.largest_of("both", [one, two])
+
+
+def test_a_difference_of_means_is_one():
+    rng = np.random.default_rng(14)
+    values = np.r_[rng.normal(-3, 1, 30), rng.normal(1, 1, 40)]
+    found = drift.permutation_test(drift.difference_of_means("x", "px", "px", values, 30), rng, 199)
+    assert found.effect == pytest.approx(abs(values[:30].mean() - values[30:].mean()))
+    assert found.means == pytest.approx((values[:30].mean(), values[30:].mean()))
+    assert found.interval[0] < 4 < found.interval[1]
+    assert found.p == 1 / 200

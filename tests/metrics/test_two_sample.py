@@ -125,7 +125,7 @@ def test_the_auc_interval_keeps_its_width_at_the_ends():
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(1021 / (12 * 20 * 1000)), rel=0.1)
 
 
-def test_mmd_is_unbiased_by_its_definition_valid_and_powerful():
+def test_mmd_is_its_definition_and_powerful():
     rng = np.random.default_rng(10)
     a, b = rng.normal(size=(6, 3)), rng.normal(size=(9, 3)) + 1
     x = standardise(np.r_[a, b])
@@ -137,10 +137,81 @@ def test_mmd_is_unbiased_by_its_definition_valid_and_powerful():
     bb = np.mean([k(x[i], x[j]) for i in range(6, 15) for j in range(6, 15) if i != j])
     ab = np.mean([k(x[i], x[j]) for i in range(6) for j in range(6, 15)])
     assert mmd2_u(a, b, rng, 19, bandwidth=1).value == pytest.approx(aa + bb - 2 * ab)
-    p = np.array([mmd2_u(rng.normal(size=(12, 4)), rng.normal(size=(30, 4)), rng, 99).p for _ in range(200)])
-    assert stats.binomtest(int((p <= 0.05).sum()), 200, 0.05).pvalue > 0.001
     assert mmd2_u(rng.normal(size=(40, 4)) + 1, rng.normal(size=(60, 4)), rng, 99).p == 0.01
     assert mmd2_u(np.ones((5, 2)), np.ones((5, 2)), rng, 19).p == 1
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_the_p_over_five_bandwidths_is_uniform_under_the_null(few, monkeypatch):
+    """Testing five bandwidths at 5 % each would reject far more often; drawing from large sets keeps it exact too."""
+    if few:
+        monkeypatch.setattr(two_sample, "CAP", 12)
+    rng = np.random.default_rng(12)
+    draws = ((rng.normal(size=(12, 4)), rng.normal(size=(30, 4))) for _ in range(300))
+    p = np.array([mmd2_u(a, b, rng, 99).p for a, b in draws])
+    for alpha in (0.05, 0.2, 0.5):
+        assert stats.binomtest(int((p <= alpha).sum()), 300, alpha).pvalue > 0.001, alpha
+
+
+def test_several_bandwidths_see_what_the_median_does_not():
+    """Three far-off clusters that are wide in one set and tight in the other: the median distance lies between them."""
+    rng = np.random.default_rng(13)
+    alone = together = 0
+    for _ in range(15):
+        a, b = (5 * np.array([[0, 0], [1, 0], [0, 1]])[rng.integers(3, size=60)] + sd * rng.normal(size=(60, 2))
+                for sd in (0.5, 0.2))
+        x = standardise(np.r_[a, b])
+        distance = np.linalg.norm(x[:, None] - x, axis=2)
+        alone += mmd2_u(a, b, rng, 99, float(np.median(distance[np.triu_indices(120, 1)]))).p <= 0.05
+        found = mmd2_u(a, b, rng, 99)
+        together += found.p <= 0.05 and found.scale < 0.5
+    assert together >= 11 > 4 >= alone, (together, alone)
+
+
+def test_mmd_changes_no_digit_with_file_order_nothing_with_scale_or_a_constant_column():
+    rng = np.random.default_rng(14)
+    a, b = rng.normal(size=(20, 5)), rng.normal(size=(30, 5)) + 0.5
+    first = mmd2_u(a, b, np.random.default_rng(0), 49)
+    assert mmd2_u(a[::-1], b[rng.permutation(30)], np.random.default_rng(0), 49) == first
+    flat = [np.hstack([x * 1000 + 7, np.full((len(x), 1), 3.3)]) for x in (a, b)]
+    other = mmd2_u(*flat, np.random.default_rng(0), 4999)
+    assert other.value == pytest.approx(first.value)
+    assert other.shifted == pytest.approx(first.shifted, rel=1e-6)
+    assert other.p == pytest.approx(mmd2_u(a, b, np.random.default_rng(1), 4999).p, abs=0.02)
+    assert mmd2_u(b, a, np.random.default_rng(0), 49).value == pytest.approx(first.value)
+
+
+def test_large_sets_are_drawn_from_by_the_generator_alone(monkeypatch):
+    monkeypatch.setattr(two_sample, "CAP", 25)
+    rng = np.random.default_rng(15)
+    a, b = rng.normal(size=(80, 3)), rng.normal(size=(40, 3)) + 2
+    found = mmd2_u(a, b, np.random.default_rng(0), 49)
+    assert (found.n, found.p) == ((25, 25), 0.02)
+    assert mmd2_u(a[::-1], b[::-1], np.random.default_rng(0), 49) == found
+    assert mmd2_u(a, b, np.random.default_rng(1), 49).value != found.value
+
+
+def test_the_shift_that_mmd_is_measured_by_is_the_shift_it_says():
+    rng = np.random.default_rng(16)
+    a = rng.normal(size=(400, 3))
+    a[:, 1] += a[:, 0]
+    a[:, 2] += a[:, 0]
+    x = standardise(a)
+    along = np.linalg.eigh(x.T @ x)[1][:, -1]
+    moved = x + two_sample.SHIFT * (x @ along).std() * along
+    found = mmd2_u(a[:200], a[200:], rng, 99)
+    planted = mmd2_u(x, moved, rng, 19)
+    assert stats.norm.cdf(two_sample.SHIFT / np.sqrt(2)) == pytest.approx(0.65)
+    assert found.shifted == pytest.approx(planted.value, rel=0.15)
+    assert found.value < found.detectable < found.shifted                              # 200 a side would show it
+
+
+@pytest.mark.parametrize(("a", "b", "said"), [
+    (np.zeros((1, 3)), np.zeros((5, 3)), "at least 2"), (np.zeros((5, 3)), np.zeros((5, 4)), "equal columns"),
+    (np.full((5, 3), np.inf), np.zeros((5, 3)), "not finite")])
+def test_mmd_refuses_bad_input(a, b, said):
+    with pytest.raises(ValueError, match=said):
+        mmd2_u(a, b, np.random.default_rng(0))
 
 
 def test_four_hundred_against_four_thousand_takes_seconds():
