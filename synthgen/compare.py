@@ -15,7 +15,7 @@ from synthgen.errors import DataError, TooManyBadItems
 from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.detect import detect, open_dataset
 from synthgen.images import hash_image
-from synthgen.stages.evaluate import features_of
+from synthgen.stages.evidence import features_of
 from synthgen.store import Stored, Subset, write_all
 from synthgen.types import Dataset, Evidence, Json, Measurement, Sample, Task
 from synthgen.work import Say

@@ -14,7 +14,7 @@ from synthgen import __version__
 from synthgen.device import device_of
 from synthgen.errors import EnvironmentProblem
 from synthgen.recipe.load import Loaded
-from synthgen.stages import Job, Unit, evaluate, export, filter, generate, ingest, label, mix, train  # noqa: A004
+from synthgen.stages import Job, Unit, evaluate, export, filter, generate, ingest, label, mix, screen, train  # noqa: A004
 from synthgen.store import write_atomic, write_json
 from synthgen.types import Json
 from synthgen.work import Events, Say, Work, in_parallel, key_of, only_process
@@ -23,6 +23,7 @@ STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("0-ingest", ingest),
     ("1-generate", generate),
     ("2-filter", filter),
+    ("2-screen", screen),
     ("3-mix", mix),
     ("4-train", train),
     ("5-label", label),
@@ -84,7 +85,8 @@ def run(
     """Run the line; what stands on disk for the same needs is reused. The verdict, or None when stopped before it.
 
     told: called for each unit with its stage, its name and why it is made (None = reused). until: last stage.
-    A refused dataset is not exported, and an export of an earlier run is removed: it would be of other data.
+    A refused dataset is not exported, and an export of an earlier run is removed: it would be of other data. What the
+    gate refuses after generation is not trained on.
     Raises: SynthgenError of any kind; Interrupted leaves everything that was finished.
     """
     job = replace(job_of(loaded, say), device=device_of(loaded.recipe.run.device))
@@ -102,6 +104,10 @@ def run(
             if module is evaluate:
                 verdict = evaluate.verdict(job)
                 _drop_stale(job, refused=verdict["verdict"] == "fail")
+            if module is screen and (found := screen.verdict(job)) and found["verdict"] == "fail":
+                verdict = {**found, "test": {}, "pool": None}
+                _drop_stale(job, refused=True)
+                break
             if until is not None and stage.split("-", 1)[1] == until:
                 break
         job.events.add("end", verdict=None if verdict is None else verdict["verdict"])
@@ -130,7 +136,7 @@ def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str,
             job.events.add("make", unit=unit.name, why=why)
     side_by_side = [n for n in missing if stage == "4-train" and n != train.MODEL]
     if job.device == "cpu" and job.workers > 1 and len(side_by_side) > 1:
-        child = replace(job, workers=1, say=_FileSay(job.work.folder / ".progress"))
+        child = replace(job, workers=1, say=FileSay(job.work.folder / ".progress"))
         job.work.folder.joinpath(".progress").mkdir(exist_ok=True)
         in_parallel([(make_unit, (child, n)) for n in side_by_side], job.workers, job.say, "train")
         shutil.rmtree(job.work.folder / ".progress", ignore_errors=True)
@@ -144,16 +150,20 @@ def make_unit(job: Job, name: str) -> None:
     job.work.once(unit.name, unit.needs, unit.make)
 
 
-class _FileSay:
+class FileSay:
     """Tells progress through a file per task, since a child process has no terminal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def __call__(self, what: str, done: float, total: float) -> None:
-        part = self.folder / f".{what.replace(' ', '_')}"
+        file = self.folder / what.replace(" ", "_")
+        if total and done >= total:
+            file.unlink(missing_ok=True)  # what is done is no news, and would be told again and again
+            return
+        part = self.folder / f".{file.name}"
         part.write_text(f"{done} {total}")
-        os.replace(part, self.folder / what.replace(" ", "_"))
+        os.replace(part, file)
 
 
 def _keep_recipe(loaded: Loaded, job: Job) -> None:

@@ -55,14 +55,15 @@ def differences(old: Json, new: Json, path: str = "") -> list[str]:
 
 
 class Work:
-    """The units of one run folder."""
+    """The units of one run folder; `elsewhere` are units that stand in other folders and are only read here."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, elsewhere: Mapping[str, Path] | None = None) -> None:
         self.folder = folder
+        self.elsewhere = dict(elsewhere or {})
 
     def path(self, name: str) -> Path:
         """Where a finished unit stands."""
-        return self.folder / name
+        return self.elsewhere.get(name, self.folder / name)
 
     def why(self, name: str, needs: Json) -> str | None:
         """Why the unit would be made, or None when what stands there can be reused."""

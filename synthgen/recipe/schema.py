@@ -6,8 +6,9 @@ checked against the plug-in's own constructor.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -135,6 +136,21 @@ class GateEntry(Open):
     """The check plug-in."""
 
 
+class Waiver(Section):
+    """A person's word that a check's outcome is acceptable; the dataset's verdict is then a warning at best."""
+
+    check: str
+    """The check."""
+    name: str = ""
+    """One measurement of it, as the report names it; without: all of them."""
+    reason: Annotated[str, Field(min_length=8)]
+    """Why, for whoever reads the report."""
+    until: date
+    """The last day on which it holds, as 2027-01-31."""
+    by: Annotated[str, Field(min_length=1)]
+    """Who answers for it."""
+
+
 class Evaluate(Section):
     """What the dataset must show before it is exported."""
 
@@ -145,6 +161,30 @@ class Evaluate(Section):
     """What an inconclusive check means for the verdict."""
     permutations: Annotated[int, Field(ge=19, le=100_000)] = 999
     """Permutations per test."""
+    waivers: tuple[Waiver, ...] = ()
+    """Outcomes that somebody answers for, each with a reason, a last day and a name."""
+    max_quarantine: Share = 0.1
+    """Share of the synthetic samples that the gate may take out after generation, copies say, before it refuses."""
+
+
+ArmName = Literal["real", "real+augment", "synthetic", "mixed", "mixed-unfiltered", "pseudo", "mixed+pseudo"]
+ARM_NAMES: tuple[ArmName, ...] = get_args(ArmName)
+
+
+class Benchmark(Section):
+    """What `synthgen benchmark` trains to find out whether synthetic data help; no part of a run."""
+
+    arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ARM_NAMES
+    """What is compared: the seed alone, the same with strong augmentation, synthetic only, both, both without the
+    filter, seed and pseudo-labelled pool, all three. Arms that the recipe has no data for are left out, and said."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 5
+    """Repetitions, each with synthetic images and trainings of its own; fewer than 3 decide nothing."""
+    seed_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Labelled images to pretend to have (of each class for classify), drawn anew for each repetition; none: all."""
+    ratios: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Further shares of real samples in a batch to train the arm `mixed` with."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """How much worse than the seed alone still counts as no worse."""
 
 
 class Run(Section):
@@ -189,6 +229,8 @@ class Recipe(Section):
     """What the dataset must show before it is exported."""
     export: tuple[str, ...] = ("coco",)
     """Formats of the labelled dataset."""
+    benchmark: Benchmark = Benchmark()
+    """What `synthgen benchmark` trains to find out whether synthetic data help."""
     run: Run = Run()
     """How the run is done; nothing here changes what comes out."""
 

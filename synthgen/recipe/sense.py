@@ -20,6 +20,8 @@ from synthgen.recipe.shipped import absolute_path, home_expanded
 from synthgen.recipe.tree import Node
 from synthgen.types import Json, Task
 
+ALWAYS_JUDGED = ("filter", "quarantine")               # what the gate measures without being asked
+
 Settings = dict[Keys, dict[str, Json]]                # section → every option of its plug-in, defaults too
 
 
@@ -41,13 +43,22 @@ def check_plugins(findings: Findings) -> Settings:
         if isinstance(section.value, dict):
             _check_options(findings, path, section.value, model, settings)
 
+    judged = [name for path, section, model in sections if model is GateEntry and isinstance(section.value, dict)
+              and "check" in section.value and isinstance(name := section.value["check"].value, str)]
+    for path, _ in findings.children("evaluate", "waivers"):
+        name = findings.text(*path, "check")
+        if name is not None and name not in (*judged, *ALWAYS_JUDGED):
+            findings.say((*path, "check"), f'the gate has no check "{name}" that could be waived',
+                         hint=did_you_mean(name, (*judged, *ALWAYS_JUDGED)), allowed=(*judged, *ALWAYS_JUDGED))
+
     formats = [(path, item) for path, item in findings.children("export")]
     if findings.get(("export",)) is None:
         formats = [(("export", i), Node(name, nothing.place))
                    for i, name in enumerate(Recipe.model_fields["export"].default)]
     for path, item in formats:
-        if isinstance(item.value, str):
-            _find(findings, "formats", item.value, path)
+        plugin = _find(findings, "formats", item.value, path) if isinstance(item.value, str) else None
+        if plugin is not None:
+            _does_task(findings, "formats", plugin, str(item.value), path if findings.get(path) else ("task",))
     for path, _ in findings.children("data"):
         name = findings.text(*path, "format")
         if name is not None and name != "auto":
@@ -87,10 +98,7 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
     plugin = _find(findings, group, name, (*path, key))
     if plugin is None:
         return
-    task = findings.text("task")
-    tasks = getattr(plugin, "TASKS", None)
-    if tasks is not None and task in get_args(Task) and task not in tasks:
-        findings.say(("task",), f'the {group[:-1]} "{name}" does not do task {task}', allowed=tasks)
+    _does_task(findings, group, plugin, name, ("task",))
     _option_paths(findings, plugin, path, {k: entries[k] for k in extra})
     given = {k: entries[k].plain() for k in extra}
     wrong = plugins.problems(plugin, given)
@@ -103,6 +111,18 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
                       else keys_below(shape, at[len(path):]))
     else:
         settings[path] = plugins.settings(plugin, given)
+
+
+def _does_task(findings: Findings, group: Group, plugin: type, name: str, path: Keys) -> None:
+    """Plug-ins that do not serve every task say in TASKS which ones they do."""
+    task, tasks = findings.text("task"), getattr(plugin, "TASKS", None)
+    if tasks is None or task not in get_args(Task) or task in tasks:
+        return
+    if path == ("task",):
+        findings.say(path, f'the {group[:-1]} "{name}" does not do task {task}', allowed=tasks)
+        return
+    able = [p.name for p in plugins.installed(group) if task in getattr(plugins.find(group, p.name), "TASKS", ())]
+    findings.say(path, f'the {group[:-1]} "{name}" does not do task {task}', allowed=able)
 
 
 def keys_below(schema: Json, path: Keys) -> tuple[str, ...]:

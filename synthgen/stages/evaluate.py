@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from synthgen import plugins
-from synthgen.checks import as_json, run_checks, verdict_of
+from synthgen.checks import as_json, run_checks, verdict_of, waive
 from synthgen.images import hash_image
 from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
-from synthgen.metrics.features import common_size, handcrafted, one_path, spectrum
-from synthgen.recipe.schema import Evaluate, Label
+from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, filter, ingest, keys, label, train, version_of  # noqa: A004
-from synthgen.stages.generate import LAYOUT_BITS
-from synthgen.store import Stored, Subset, read_json, write_all, write_json
-from synthgen.types import Check, Dataset, Evidence, Json, Labeler, Labels, Measurement, Origin, Task, Verdict
+from synthgen.stages import Job, Unit, filter, ingest, keys, label, screen, train, version_of  # noqa: A004
+from synthgen.stages.evidence import built, features_of, one_per_layout, waivers_of
+from synthgen.store import Stored, read_json, write_all, write_json
+from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Measurement, Origin, Task, Verdict
 
 CODE = 1
 LOST_HALF, LOST_MOST = 0.5, 0.8  # shares of a generator's samples that the filter may take before it warns, and refuses
-MOST = 2000  # images per side for features: more would decide nothing new
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
     "segment": ("dice",),
@@ -40,7 +36,7 @@ def units(job: Job) -> list[Unit]:
     """One unit."""
     section = job.recipe.evaluate
     data = [u for u in ingest.units(job) if u.name != "0-ingest/guard"]
-    before = data + filter.units(job) + train.units(job) + label.units(job)
+    before = data + filter.units(job) + screen.taken_out(job) + train.units(job) + label.units(job)
     checks = {e.check: [version_of("checks", e.check), e.options] for e in section.gate}
     return [
         Unit(
@@ -49,6 +45,7 @@ def units(job: Job) -> list[Unit]:
                 "code": CODE,
                 **section.model_dump(mode="json"),
                 "checks": checks,
+                "waivers in force": [w.in_force for w in waivers_of(section)],
                 "seed": job.recipe.seed,
                 "label": job.recipe.label.model_dump(),
                 "after": keys(before),
@@ -90,7 +87,7 @@ def _make(job: Job, folder: Path) -> None:
             )
     truth = ingest.part(job, "pool_truth")
     pool_scores = _pool_scores(label.labelled(job), truth)
-    synthetic = filter.kept(job)
+    synthetic = screen.kept(job)
     job.say("evaluate", len(arms), len(arms) + 2)
     independent = one_per_layout(synthetic)
     parts: dict[str, Dataset] = {
@@ -109,8 +106,9 @@ def _make(job: Job, folder: Path) -> None:
         scores,
         independent,
     )
-    measurements = run_checks(built(recipe.evaluate, recipe.task), evidence, recipe.seed) if len(synthetic) else []
-    measurements += losses_of(job)
+    measurements = run_checks(built(recipe.evaluate), evidence, recipe.seed) if len(synthetic) else []
+    measurements += losses_of(job) + screen.losses(job)
+    measurements = waive(measurements, waivers_of(recipe.evaluate))
     rng = rng_of(seed_of(recipe.seed, "evaluate", "scores"))
     write_json(folder / "scores.json", {"test": scores, "pool": pool_scores})
     write_json(
@@ -123,19 +121,6 @@ def _make(job: Job, folder: Path) -> None:
         },
     )
     job.say("evaluate", len(arms) + 2, len(arms) + 2)
-
-
-def built(section: Evaluate, task: Task) -> list[tuple[str, Check]]:
-    """The gate's checks; the section's number of permutations goes to checks that take one and do not say."""
-    del task
-    out = []
-    for entry in section.gate:
-        options = dict(entry.options)
-        takes = plugins.schema(plugins.find("checks", entry.check)).get("properties", {})
-        if "permutations" in takes:
-            options.setdefault("permutations", section.permutations)
-        out.append((entry.check, plugins.build("checks", entry.check, options)))
-    return out
 
 
 def losses_of(job: Job) -> list[Measurement]:
@@ -157,43 +142,6 @@ def losses_of(job: Job) -> list[Measurement]:
                     "filter", f"{what} of {name}", verdict, share, "share", why, n=(total, 0), remedy=remedy, hard=True
                 )
             )
-    return out
-
-
-def one_per_layout(synthetic: Subset) -> Subset:
-    """The samples that are independent draws: of each generator's renderings of one layout only one, in turn.
-
-    Seeds of one layout differ in their low bits alone (`generate.sample_seed`).
-    """
-    groups: dict[tuple[str, int], list[int]] = {}
-    for k in range(len(synthetic)):
-        about = synthetic.about(k)
-        seed = about["origin"]["seed"]
-        groups.setdefault((about["id"].rsplit("-", 1)[0], k if seed is None else seed >> LAYOUT_BITS), []).append(k)
-    picked = [members[n % len(members)] for n, members in enumerate(groups.values())]
-    return Subset(synthetic.stored, [synthetic.indices[k] for k in picked], synthetic.changed)
-
-
-def features_of(parts: Mapping[str, Dataset], labeler: Labeler | None) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Features by part and family, all images through one path; at most MOST of a part, evenly spaced.
-
-    labeler: trained on the seed alone, so synthetic and pool images are equally new to it; the seed is not, and gets
-    no features from it. None: no such family.
-    """
-    picks = {name: np.linspace(0, len(p) - 1, min(len(p), MOST)).round().astype(int) for name, p in parts.items()}
-    sizes = {p[int(k)].image.shape[:2] for name, p in parts.items() for k in picks[name]}
-    side = common_size((int(h), int(w)) for h, w in sizes)
-    out: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for name, part in parts.items():
-        if not len(part):
-            continue
-        images = [one_path(part[int(k)].image, side) for k in picks[name]]
-        out[name] = {
-            "spectrum": spectrum(images).astype(np.float32),
-            "handcrafted": handcrafted(images).astype(np.float32),
-        }
-        if labeler is not None and name != "seed":
-            out[name]["encoder"] = labeler.features(images)
     return out
 
 

@@ -1,66 +1,112 @@
-"""Export: seed, synthetic samples and the labelled pool as one dataset in each format asked for."""
+"""Export: seed, synthetic samples and the labelled pool as one dataset in each format asked for, with its card."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from synthgen import plugins
-from synthgen.formats import Format
+from synthgen import __version__, plugins
+from synthgen.errors import DataError
+from synthgen.formats import Format, Loss, Reading
 from synthgen.geometry import only_accepted
-from synthgen.stages import Job, Unit, evaluate, filter, ingest, keys, label, version_of  # noqa: A004
-from synthgen.store import write_json
-from synthgen.types import Sample
+from synthgen.stages import Job, Unit, card, croissant, evaluate, ingest, keys, label, screen, version_of
+from synthgen.store import write_atomic, write_json
+from synthgen.types import Dataset, Labels, Sample
 
-CODE = 1
+CODE = 2
+TRIED = 8  # samples: a single one might be odd, such as an object without a pixel
 
 
 def units(job: Job) -> list[Unit]:
     """One unit per format."""
     before = evaluate.units(job)
+    # The card names the recipe and who wrote it, so both are among the needs.
+    common = {"code": CODE, "synthgen": __version__, "name": job.recipe.name, "after": keys(before)}
     return [
         Unit(
             f"7-export/{name}",
-            {"code": CODE, "format": name, "version": version_of("formats", name), "after": keys(before)},
+            common | {"format": name, "version": version_of("formats", name)},
             partial(_make, job, name),
         )
         for name in job.recipe.export
     ]
 
 
-def everything(job: Job, writer: Format) -> Iterator[Sample]:
+def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]:
     """What is exported: the seed, the synthetic samples, and the pool as far as its labels were accepted.
 
+    Each with where this run has it from, since what a sample says of its origin may be of an earlier run.
     Instances that were not accepted become ignored pixels. A format that cannot say "ignored" would turn them into
     background, so for it images that hold any are left out; they wait in `5-label` for a person. Pool images whose
     class is not accepted are left out (task `classify`).
     """
-    yield from ingest.part(job, "seed")
-    yield from filter.kept(job)
+    yield from ((("seed", "seed"), sample) for sample in ingest.part(job, "seed"))
+    yield from ((("generator", sample.id.rsplit("-", 1)[0]), sample) for sample in screen.kept(job))
     for sample in label.labelled(job):
         labels = sample.labels
         if labels is None or (labels.image_class is not None and labels.image_state != "accepted"):
             continue
         sure = only_accepted(labels)
         if len(sure) == len(labels) or getattr(writer, "holds_ignored", False):
-            yield replace(sample, labels=sure)
+            yield ("pool", "pool"), replace(sample, labels=sure)
 
 
-def _make(job: Job, name: str, folder: Path) -> None:
-    writer: Format = plugins.build("formats", name, {})
-    count = 0
+def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
+    """Write the dataset into a folder, with `losses.json`, `DATASET_CARD.md` and `croissant.json`.
+
+    name: the format's. Raises: DataError, before anything is written, when the format can hold none of the labels.
+    """
+    refuse_the_unfit(ingest.part(job, "seed"), writer, name, job.recipe.classes)
+    tally = card.Tally()
 
     def counted() -> Iterator[Sample]:
-        nonlocal count
-        for sample in everything(job, writer):
-            count += 1
-            job.say(f"export {name}", count, 0)
+        for number, (source, sample) in enumerate(everything(job, writer), 1):
+            tally.add(source, sample)
+            job.say(f"export {name}", number, 0)
             yield sample
 
     losses = writer.write(counted(), folder, job.recipe.classes)
-    write_json(
-        folder / "losses.json",
-        {"images": count, "losses": [{"what": x.what, "count": x.count, "example": x.example} for x in losses]},
-    )
+    images = sum(part.images for part in tally.parts.values())
+    told = [{"what": x.what, "count": x.count, "example": x.example} for x in losses]
+    write_json(folder / "losses.json", {"images": images, "losses": told})
+    facts = card.facts_of(job, name, tally, losses)
+    write_atomic(folder / card.FILE, card.card(facts).encode())
+    # Last, since it lists the other files with their hashes.
+    write_atomic(folder / croissant.FILE, croissant.as_text(croissant.croissant(facts, folder)).encode())
+    return losses
+
+
+def refuse_the_unfit(labelled: Dataset, writer: Format, name: str, classes: Sequence[str]) -> None:
+    """Refuse a format that gives none of the labels back: a few samples are written on trial and read again.
+
+    Raises: DataError.
+    """
+    samples = list(islice((s for s in labelled if _says_something(s.labels)), TRIED))
+    if not samples:
+        return
+    with tempfile.TemporaryDirectory(prefix="synthgen-") as scratch:
+        folder = Path(scratch) / "trial"
+        writer.write(iter(samples), folder, classes)
+        back = [x.labels for x in writer.read(folder, classes, Reading()) if isinstance(x, Sample)]
+    if any(_says_something(labels) for labels in back):
+        return
+    labels = samples[0].labels
+    assert labels is not None
+    what, others = "objects", ["coco", "yolo", "masks", "shards"]
+    if labels.image_class is not None:
+        what, others = "classes of whole images", ["imagefolder", "shards"]
+    elif labels.masks is None:
+        what, others = "objects with boxes alone", ["coco", "yolo", "shards"]
+    raise DataError(f"the format {name} can hold none of these labels, which are {what}; choose {' or '.join(others)}")
+
+
+def _says_something(labels: Labels | None) -> bool:
+    return labels is not None and (len(labels) > 0 or labels.image_class is not None)
+
+
+def _make(job: Job, name: str, folder: Path) -> None:
+    write(job, plugins.build("formats", name, {}), name, folder)

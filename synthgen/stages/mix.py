@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.recipe.schema import Mix
-from synthgen.stages import Job, Unit, filter, ingest, keys  # noqa: A004 - the stage is called so
+from synthgen.stages import Job, Unit, filter, ingest, keys, screen  # noqa: A004 - the stage is called so
 from synthgen.store import Joined, Subset, read_json, write_json
 from synthgen.types import Json, Labels, Mixture
 
@@ -20,7 +20,8 @@ CODE = 1
 
 def units(job: Job) -> list[Unit]:
     """One unit."""
-    before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")] + filter.units(job)
+    before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")]
+    before += filter.units(job) + screen.taken_out(job)
     return [
         Unit(
             "3-mix",
@@ -33,7 +34,7 @@ def units(job: Job) -> list[Unit]:
 def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, real: bool = True) -> Mixture:
     """The mix that was written; `without` leaves seed images out by id, and the flags one whole side."""
     index = read_json(job.work.path("3-mix") / "index.json")
-    seed, kept = ingest.part(job, "seed"), filter.kept(job)
+    seed, kept = ingest.part(job, "seed"), screen.kept(job)
     rows = [r for r in index["samples"] if r["id"] not in set(without) and (real if r["kind"] == "real" else synthetic)]
     picked = Joined(
         Subset(seed, [r["k"] for r in rows if r["kind"] == "real"]),
@@ -54,7 +55,7 @@ class _Part(Subset):
 
 
 def _make(job: Job, folder: Path) -> None:
-    seed, kept = ingest.part(job, "seed"), filter.kept(job)
+    seed, kept = ingest.part(job, "seed"), screen.kept(job)
     rows: list[dict[str, Json]] = []
     for kind, part in (("real", seed), ("synthetic", kept)):
         labels = [part.labels(k) for k in range(len(part))]

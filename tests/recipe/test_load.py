@@ -400,3 +400,18 @@ def test_a_recipe_that_is_not_there_is_told_with_what_is_near(folder: Path) -> N
         load("recipes.yaml")
     with pytest.raises(RecipeError, match="is a folder, not a recipe"):
         load("data")
+
+
+def test_a_waiver_of_what_is_not_judged_is_an_error_at_its_line(folder: Path) -> None:
+    text = ('evaluate:\n  gate: [{check: integrity}]\n  waivers:\n'
+            '    - {check: integrty, reason: "known and accepted", until: 2027-01-31, by: a}\n'
+            '    - {check: quarantine, reason: "known and accepted", until: 2027-31-01, by: a}\n')
+    path = folder / "waivers.yaml"
+    path.write_text("extends: nuclei\nname: waivers\n" + text)
+    with pytest.raises(RecipeError) as caught:
+        load(path)
+    said = str(caught.value)
+    assert 'waivers.yaml:6:15' in said
+    assert 'the gate has no check "integrty" that could be waived' in said
+    assert 'did you mean "integrity"?' in said
+    assert "should be a valid date" in said
