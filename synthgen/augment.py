@@ -41,6 +41,43 @@ CLASSIFY: tuple[dict[str, Json], ...] = (
         "p": 0.3,
     },
 )
+STRONG_DENSE: tuple[dict[str, Json], ...] = (
+    {"type": "D4", "p": 1.0},
+    {"type": "Affine", "rotate": [-180, 180], "scale": [0.7, 1.4], "shear": [-10, 10], "p": 0.9},
+    {"type": "ElasticTransform", "alpha": 30.0, "sigma": 6.0, "p": 0.3},
+    {"type": "GaussNoise", "std_range": [0.005, 0.05], "p": 0.4},
+    {"type": "GaussianBlur", "blur_limit": [3, 5], "p": 0.2},
+    {"type": "RandomBrightnessContrast", "brightness_limit": 0.3, "contrast_limit": 0.4, "p": 0.5},
+    {"type": "Downscale", "scale_range": [0.5, 0.9], "p": 0.2},
+    {"type": "RandomGamma", "gamma_limit": [50, 200], "p": 0.6},
+)
+"""Strong augmentation after nnU-Net (Isensee et al. 2021, Nature Methods 18:203, supplementary note 4): mirroring,
+rotation, scaling, elastic deformation, noise, blur, brightness, contrast, lower resolution, gamma."""
+STRONG_CLASSIFY: tuple[dict[str, Json], ...] = (
+    {"type": "HorizontalFlip", "p": 0.5},
+    {
+        "type": "Affine",
+        "rotate": [-20, 20],
+        "scale": [0.75, 1.25],
+        "shear": [-12, 12],
+        "translate_percent": [-0.12, 0.12],
+        "p": 1.0,
+    },
+    {"type": "RandomBrightnessContrast", "brightness_limit": 0.3, "contrast_limit": 0.4, "p": 0.8},
+    {"type": "Sharpen", "p": 0.2},
+    {"type": "Posterize", "num_bits": [4, 7], "p": 0.2},
+    {"type": "GaussianBlur", "blur_limit": [3, 5], "p": 0.2},
+    {"type": "GaussNoise", "std_range": [0.005, 0.05], "p": 0.3},
+    {
+        "type": "CoarseDropout",
+        "num_holes_range": [1, 2],
+        "hole_height_range": [0.2, 0.5],
+        "hole_width_range": [0.2, 0.5],
+        "p": 0.6,
+    },
+)
+"""Strong augmentation from the operations of RandAugment (Cubuk et al. 2020, arXiv 1909.13719) and random erasing
+(Zhong et al. 2020, arXiv 1708.04896)."""
 
 
 class Augment:

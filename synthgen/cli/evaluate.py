@@ -31,10 +31,12 @@ _PATH = click.Path(path_type=Path)
               help="Bits that a 16-bit grey image really uses.")
 @click.option("--strict", is_flag=True, help="Refuse what is inconclusive or could not be checked, too.")
 @click.option("--junit", type=_PATH, metavar="FILE", help="Write the measurements as JUnit XML too.")
+@click.option("--markdown", type=_PATH, metavar="FILE",
+              help="Write the verdict and the measurements as Markdown too, for a pull request.")
 @json_option
 def command(real: Path, synthetic: Path, pool: Path | None, real_format: str, synthetic_format: str,
             checks: tuple[str, ...], task: str | None, seed: int, permutations: int, max_bad: float, bits: str,
-            strict: bool, junit: Path | None, as_json: bool) -> None:
+            strict: bool, junit: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Judge a synthetic dataset against a real one: sound labels, telling images apart, drift of the labels.
 
     The same gate as a run's, without training: it cannot say whether the data help, only whether something is
@@ -62,4 +64,4 @@ def command(real: Path, synthetic: Path, pool: Path | None, real_format: str, sy
         "measurements": [plain(m) for m in found.measurements],
         "task": found.task, "classes": list(found.classes), "seed": seed, **sides,
     }
-    conclude(f"{synthetic} against {real}", verdict, junit, as_json)
+    conclude(f"{synthetic} against {real}", verdict, junit, markdown, as_json)

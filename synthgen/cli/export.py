@@ -21,31 +21,28 @@ def command(
 ) -> None:
     """Write the dataset of RECIPE's finished run in another format: seed, synthetic samples and the labelled pool.
 
-    A dataset that the gate refused is not written (exit 4).
+    A dataset that the gate refused is not written (exit 4), nor is one in a format that can hold none of its labels
+    (exit 3). DATASET_CARD.md and croissant.json go with it.
     """
     from synthgen import plugins
     from synthgen.cli.data import options_of
+    from synthgen.cli.gate import judged
     from synthgen.cli.progress import Watch
     from synthgen.errors import DataError, GateRefused
     from synthgen.formats import Format, Loss
     from synthgen.recipe.load import load
-    from synthgen.run import job_of, plan, run_folder
-    from synthgen.stages import evaluate
-    from synthgen.stages.export import everything
+    from synthgen.run import job_of
+    from synthgen.stages.export import write
     from synthgen.store import new_folder
 
     loaded = load(recipe, overrides)
     job = job_of(loaded)
-    undone = [s.unit for s in plan(job) if s.why is not None and not s.unit.startswith("7-export")]
-    if undone:
-        missing = ", ".join(undone[:3])
-        raise DataError(f"{run_folder(loaded)}: the run is not finished ({missing} …); synthgen run {recipe}")
-    if evaluate.verdict(job)["verdict"] == "fail":
+    if judged(job)["verdict"] == "fail":
         raise GateRefused(f"the gate refused this dataset; the report says why: synthgen report {recipe}")
     writer: Format = plugins.build("formats", target, options_of(options))
 
     def make(folder: Path) -> list[Loss]:
-        losses = writer.write(everything(job, writer), folder, loaded.recipe.classes)
+        losses = write(job, writer, target, folder)
         if strict and losses:
             raise DataError(f"--strict: {target} cannot hold " + "; ".join(f"{x.what} ({x.count})" for x in losses))
         return losses

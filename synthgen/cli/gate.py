@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from synthgen.cli.common import json_option, overrides_option, print_json, run_argument, say
 from synthgen.types import Json
+
+if TYPE_CHECKING:
+    from synthgen.stages import Job
 
 
 @click.command("gate")
@@ -16,8 +20,10 @@ from synthgen.types import Json
 @overrides_option
 @click.option("--junit", type=click.Path(path_type=Path), metavar="FILE",
               help="Write the measurements as JUnit XML too.")
+@click.option("--markdown", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the verdict and the measurements as Markdown too, for a pull request.")
 @json_option
-def command(run: str, overrides: tuple[str, ...], junit: Path | None, as_json: bool) -> None:
+def command(run: str, overrides: tuple[str, ...], junit: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Say what the gate of a finished run decided: exit 0 when it passed, warnings allowed, 4 when it refused.
 
     RECIPE|RUN_FOLDER: the recipe that was run, or the folder that the run made. Nothing is run. Of a recipe, what
@@ -25,34 +31,55 @@ def command(run: str, overrides: tuple[str, ...], junit: Path | None, as_json: b
     """
     from synthgen.errors import DataError
     from synthgen.recipe.load import load
-    from synthgen.report.source import load_run
-    from synthgen.run import job_of, plan
-    from synthgen.stages import evaluate
+    from synthgen.report.source import OnDisk, load_run
+    from synthgen.run import job_of
 
     folder = Path(run)
     if (folder / "recipe.resolved.json").is_file():
         job = load_run(folder.absolute())
-        why = None if (folder / "6-evaluate" / "verdict.json").is_file() else "6-evaluate: new"
+        verdict = OnDisk(job).verdict()
+        if verdict is None:
+            raise DataError(f"{folder}: the run is not finished (6-evaluate: new); run its recipe first: synthgen run")
     else:
         job = job_of(load(run, overrides))
-        undone = [step for step in plan(job) if step.why is not None and not step.stage.startswith("7")]
-        why = f"{undone[0].unit}: {undone[0].why}" if undone else None
-    if why is not None:
-        raise DataError(f"{job.work.folder}: the run is not finished ({why}); run its recipe first: synthgen run")
-    conclude(job.recipe.name, evaluate.verdict(job), junit, as_json)
+        verdict = judged(job)
+    conclude(job.recipe.name, verdict, junit, markdown, as_json)
 
 
-def conclude(name: str, verdict: Json, junit_file: Path | None, as_json: bool) -> None:
+def judged(job: Job) -> Json:
+    """The verdict on what a recipe says now: before release, or after generation, where it was refused there.
+
+    Raises: DataError when that has not been done.
+    """
+    from synthgen.errors import DataError
+    from synthgen.run import plan
+    from synthgen.stages import evaluate, screen
+
+    undone = [step for step in plan(job) if step.why is not None and not step.stage.startswith("7")]
+    if not undone:
+        return evaluate.verdict(job)
+    if undone[0].stage > "2-screen":  # the screen stands: a refusal there ends the line
+        early = screen.verdict(job)
+        if early is not None and early["verdict"] == "fail":
+            return {**early, "test": {}, "pool": None}
+    raise DataError(f"{job.work.folder}: the run is not finished ({undone[0].unit}: {undone[0].why}); run its recipe "
+                    "first: synthgen run")
+
+
+def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: Path | None, as_json: bool) -> None:
     """Print a verdict with its measurements, write what was asked for, and refuse with exit 4.
 
     Raises: GateRefused for the verdict `fail`.
     """
     from synthgen.errors import GateRefused
     from synthgen.report.junit import junit
-    from synthgen.report.words import VERDICTS
+    from synthgen.report.markdown import gate_table
+    from synthgen.report.words import VERDICTS, once
 
     if junit_file is not None:
         junit_file.write_text(junit(name, verdict["measurements"], verdict["verdict"]), encoding="utf-8")
+    if markdown_file is not None:
+        markdown_file.write_text(gate_table(name, verdict), encoding="utf-8")
     if as_json:
         print_json(verdict)
     colour = {"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]]
@@ -62,10 +89,12 @@ def conclude(name: str, verdict: Json, junit_file: Path | None, as_json: bool) -
         say(f"  pass         {check}: {n} of {total[check]} measurements")
     for m in verdict["measurements"]:
         if m["verdict"] != "pass":
-            say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
+            say(f"  {m['verdict']:<12} {m['check']}: {once(m)}")
             if m["remedy"]:
                 say(f"  {'':<12} {m['remedy']}", style="dim")
     if junit_file is not None:
         say(f"junit    {junit_file}")
+    if markdown_file is not None:
+        say(f"markdown {markdown_file}")
     if verdict["verdict"] == "fail":
         raise GateRefused("the gate refused the dataset; what stands above says why and what to do")

@@ -14,6 +14,7 @@ from synthgen.cli.common import json_option, print_json, say
 
 if TYPE_CHECKING:
     from synthgen.formats import Loss, Problem
+    from synthgen.images import Bits
 
 
 @click.command("label")
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda", "mps"]), show_default=True)
 @click.option(
     "--bits",
-    default="16",
-    show_default=True,
     type=click.Choice(["8", "10", "12", "14", "16"]),
-    help="Bits that 16-bit grey images really use.",
+    help="Bits that 16-bit grey images really use. Without: data.bits of the run that the model lies in, so that "
+    "images look as they did in training; of a model outside its run this is not known, and 16 is taken.",
 )
 @click.option(
     "--max-bad",
@@ -55,7 +55,7 @@ def command(
     ignore: float,
     tta: bool,
     device: str,
-    bits: str,
+    bits: str | None,
     max_bad: float,
     as_json: bool,
 ) -> None:
@@ -71,7 +71,6 @@ def command(
     from synthgen.errors import DataError
     from synthgen.formats import Format, Problem, Reading
     from synthgen.formats.detect import open_dataset
-    from synthgen.images import Bits
     from synthgen.recipe.schema import Label
     from synthgen.stages.label import sorted_out
     from synthgen.store import new_folder, read_json
@@ -90,7 +89,7 @@ def command(
     if ignore > accept:
         raise click.UsageError(f"--ignore {ignore:g} is above --accept {accept:g}")
     rules = Label(accept=accept, ignore=ignore, tta=tta)
-    reading = Reading(bits=cast(Bits, int(bits)))
+    reading = Reading(bits=_bits_of_run(model) if bits is None else cast("Bits", int(bits)))
     bad: list[Problem] = []
     states: Counter[str] = Counter()
     count = 0
@@ -129,6 +128,21 @@ def command(
         say(f"{target} cannot hold: {loss.what} ({loss.count}, for example {loss.example})")
     said = ", ".join(f"{states[s]} {s.replace('_', ' ')}" for s in ("accepted", "to_review", "ignored"))
     say(f"{out}: {count} images; {said}")
+
+
+def _bits_of_run(model: Path) -> Bits:
+    """`data.bits` of the run that a model lies in, RUN/4-train/model; 16, the recipe's own default, outside of one.
+
+    Raises: RecipeError when that run's recipe cannot be read.
+    """
+    from synthgen.report.source import load_run
+
+    run = model.absolute().parent.parent
+    if not (run / "recipe.resolved.json").is_file():
+        return 16
+    bits = load_run(run).recipe.data.bits
+    say(f"bits     {bits}, as {run.name} says in data.bits")
+    return bits
 
 
 def _checked(losses: list[Loss], bad: list[Problem], good: int, most: float) -> list[Loss]:

@@ -64,7 +64,8 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
 
 def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
     """One clear end: the verdict, the scores, and where everything is."""
-    from synthgen.report.words import headline
+    from synthgen.report.words import headline, once, unread
+    from synthgen.store import read_json
 
     say("")
     say(headline(verdict), style={"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]])
@@ -83,7 +84,9 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         say(f"  pass         {check}: {n} of {sum(m['check'] == check for m in verdict['measurements'])} measurements")
     for m in verdict["measurements"]:
         if m["verdict"] != "pass":
-            say(f"  {m['verdict']:<12} {m['check']}: {m['why']}")
+            say(f"  {m['verdict']:<12} {m['check']}: {once(m)}")
+    for text in unread(read_json(page.parent / "report.json")):
+        say(f"left out {text}")
     exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)
     for path in exports:
         say(f"dataset  {shown(path)}")

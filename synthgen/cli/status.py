@@ -44,6 +44,8 @@ def command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
         say(f"last     {found['last_event']['text']}")
     if found["verdict"]:
         say(f"verdict  {found['verdict']}; synthgen report {run}")
+    for text in found["why"]:
+        say(f"why      {text}")
     done = sum(u["state"] == "done" for u in found["units"])
     say(f"{done} of {len(found['units'])} done in {folder}")
 
@@ -62,6 +64,7 @@ def status_of(folder: Path) -> dict[str, Json]:
             "process": _process(folder),
             "last_event": None,
             "verdict": None,
+            "why": [],
         }
     try:
         run = OnDisk(load_run(folder))
@@ -69,16 +72,50 @@ def status_of(folder: Path) -> dict[str, Json]:
         time.sleep(0.2)
         run = OnDisk(load_run(folder))
     units = [{"unit": name, "state": run.state(name), **_shards(folder, name, run)} for name in run.units]
-    verdict = run.of("6-evaluate", "verdict.json")
+    verdict = run.verdict()
+    process = _process(folder)
     return {
         "folder": str(folder),
         "begun": True,
         "units": units,
         "progress": _progress(folder),
-        "process": _process(folder),
+        "process": process,
         "last_event": _last(run),
         "verdict": verdict and verdict["verdict"],
+        "why": [] if process["held"] else _why(run, verdict),
     }
+
+
+def _why(run: Any, verdict: Json) -> list[str]:
+    """Why a run was refused, or ended without a verdict, in sentences; empty where nothing is wrong."""
+    from synthgen.report.words import reasons, sentence
+
+    if verdict is not None and verdict["verdict"] == "fail":
+        return [sentence(f"{x['check']}: {x['text']}") for x in reasons(verdict)]
+    begun = [name for name in run.units if run.state(name) == "partial"]
+    ended = bool(run.job.events.read()) and run.job.events.read()[-1]["what"] == "end"
+    if ended or not begun:
+        return []
+    part = run.folder / f"{begun[0]}.part"
+    return [_stopped(run, begun[0], part)]
+
+
+def _stopped(run: Any, unit: str, part: Path) -> str:
+    """What a unit in the making tells of why it was not finished: what was wrong with the data stands in its folder."""
+    from synthgen.store import read_json
+
+    name = unit.split("/")[-1]
+    summary, guard, data = part / "summary.json", part / "guard.json", run.recipe.data
+    if unit.startswith("0-ingest/") and summary.exists():
+        counts = read_json(summary)
+        lost, total = counts["quarantined"], counts["quarantined"] + counts["samples"]
+        if lost > data.max_bad_fraction * total:
+            return (f"{unit}: {lost} of {total} images of data.{name} cannot be used, more than data.max_bad_fraction "
+                    f"{data.max_bad_fraction:g} allows; each is named in {unit}.part/quarantine.jsonl.")
+    if guard.exists() and (leaks := read_json(guard)["leaks"]) and data.leaks == "refuse":
+        return (f"{unit}: {len(leaks)} images of the locked test stand in seed or pool too; they are named in "
+                f"{unit}.part/guard.json. Take them out of one of the two, or say data.leaks: warn.")
+    return f"{unit} was begun and not finished, and its folder does not say why; the same command goes on, or tells it."
 
 
 def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:

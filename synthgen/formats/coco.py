@@ -50,6 +50,7 @@ class Coco:
     """When reading, what `iscrowd` 1 means. ignore: a region to leave out, as COCO defines it. object: a
     plain object; for exporters that mark every mask as a crowd (CVAT, datumaro)."""
 
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect")
     holds_ignored: ClassVar[bool] = True
 
     def matches(self, path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -25,6 +26,8 @@ class ImageFolder:
 
     Written with splits when the first sample's meta has one. A class without images is an empty folder.
     """
+
+    TASKS: ClassVar[tuple[str, ...]] = ("classify",)
 
     def matches(self, path: Path) -> bool:
         """Whether every image lies in a class folder, all at the same depth."""

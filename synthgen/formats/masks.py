@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import PIL.Image
@@ -59,6 +59,8 @@ class Masks:
     called background are no class. An image without a mask is unlabelled; a mask of zeros says that there
     is nothing. A pixel belongs to one instance: where instances overlap, the smaller is on top.
     """
+
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment")
 
     kind: Literal["instance", "class"] = "instance"
     """What is written: instance ids, or class indices. What is read is told by the JSON file."""

@@ -28,6 +28,7 @@ class Shards:
     A tar that WebDataset reads: ID.png and ID.json per sample. Ids, origins and meta are kept.
     """
 
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect", "classify")
     holds_ignored: ClassVar[bool] = True
 
     def matches(self, path: Path) -> bool:

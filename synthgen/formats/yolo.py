@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,8 @@ class Yolo:
     data.yaml does not list under train or val. Outlines run through pixel centres, moved by a quarter pixel
     so that readers who cut off and readers who round see the same.
     """
+
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect")
 
     kind: Literal["segment", "detect"] = "segment"
     """segment: outlines. detect: boxes only, even where there are outlines or masks."""

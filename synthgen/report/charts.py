@@ -44,7 +44,7 @@ _STYLE = {
 SCANNED = 2000                                   # samples of a part that distributions are made from
 
 
-def _svg(draw: Any, width: float, height: float, name: str, alt: str) -> str:
+def svg(draw: Any, width: float, height: float, name: str, alt: str) -> str:
     """The SVG of `draw(axes)`; the same bytes each time, its ids told apart from those of other charts by `name`."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -94,7 +94,7 @@ def score_charts(test: Mapping[str, Json], arms: Mapping[str, str], prefix: str)
                 Chart(
                     title,
                     note,
-                    _svg(
+                    svg(
                         lambda axes, m=m: _dots(axes, m, test, arms), 3.5, 0.42 + 0.36 * len(test), f"{prefix}-{m}", alt
                     ),
                 )
@@ -144,7 +144,7 @@ def curve_chart(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=FAINT, lw=0.4)
 
-    return _svg(draw, 5.4, 2.5, "curve", "training loss by step: " + ", ".join(curves))
+    return svg(draw, 5.4, 2.5, "curve", "training loss by step: " + ", ".join(curves))
 
 
 def trainings(curves: Mapping[str, Json]) -> list[tuple[str, str]]:
@@ -178,7 +178,7 @@ def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]
             Chart(
                 "Classes",
                 "share of images",
-                _svg(
+                svg(
                     lambda axes: _bars(axes, votes, recipe.classes),
                     3.5,
                     0.5 + 0.3 * min(n, 30),
@@ -214,7 +214,7 @@ def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]
                 Chart(
                     title,
                     note,
-                    _svg(lambda axes, key=key, shown=shown: _histograms(axes, shown, key), 3.5, 1.9, f"d-{key}", alt),
+                    svg(lambda axes, key=key, shown=shown: _histograms(axes, shown, key), 3.5, 1.9, f"d-{key}", alt),
                 )
             )
     if n > 1:
@@ -223,7 +223,7 @@ def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]
             Chart(
                 "Classes",
                 "share of objects",
-                _svg(
+                svg(
                     lambda axes: _bars(axes, totals, recipe.classes),
                     3.5,
                     0.5 + 0.3 * min(n, 30),

@@ -21,14 +21,20 @@ LEGEND = 24                                      # classes that are named under 
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Jinja with our filters; what comes from the user's data is escaped."""
     made = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    made.filters |= {"number": words.number, "span": words.span, "sentence": words.sentence,
+    made.filters |= {"number": words.number, "span": words.span, "sentence": words.sentence, "once": words.once,
                      "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2)}
     made.globals |= {"counted": words.counted, "ruler": charts.ruler, "strip_width": STRIP_WIDTH}
     return made
+
+
+def style() -> str:
+    """The pages' CSS."""
+    return (HERE / "style.css").read_text("utf-8")
 
 
 def html(run: OnDisk, facts: Json, longest: int) -> str:
@@ -44,13 +50,15 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
              "trainings": charts.trainings(facts["curves"])}
     word, _, said = facts["headline"].partition(": ")
     text = (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             f=facts,
             word=word,
             said=words.sentence(said),
-            style=(HERE / "style.css").read_text("utf-8"),
+            style=style(),
+            where=words.where(facts, ".."),
+            unread=words.unread(facts),
             album=class_album(run) if classify else album(run, longest),
             classify=classify,
             legend=legend(facts["classes"])[:LEGEND],

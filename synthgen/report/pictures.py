@@ -33,6 +33,7 @@ from synthgen.types import Image, Labels, Sample
 LONGEST = 288                                    # px of a picture's longer side
 SEEDS, EACH, POOL, TEST = 10, 5, 10, 9            # pictures of each kind, each generator
 ALL_GENERATED = 30                               # pictures over all generators
+TALLEST = 2                                      # height of a picture over its width, at most
 HITS = (38, 222, 160)
 
 
@@ -79,7 +80,14 @@ class Album:
 
 
 def picture(image: Image, alt: str, quality: int = 86) -> Picture:
-    """An image as a JPEG inside the page; colour is kept at full resolution, so that thin outlines stay clean."""
+    """An image as a JPEG inside the page; colour is kept at full resolution, so that thin outlines stay clean.
+
+    The page shows pictures as wide as their column. A tall and narrow one gets black beside it until it is at most
+    TALLEST times as high as wide, since it would run over many screens else.
+    """
+    h, w = image.shape[:2]
+    beside = max(0, -(-h // TALLEST) - w)
+    image = np.pad(image, ((0, 0), (beside // 2, beside - beside // 2), (0, 0)))
     out = io.BytesIO()
     PIL.Image.fromarray(image).save(out, "JPEG", quality=quality, subsampling=0, optimize=True)
     src = "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -94,6 +94,14 @@ class OnDisk:
         """A JSON file of a unit that stands; None otherwise."""
         return self.json(f"{unit}/{file}") if self.state(unit) == "done" else None
 
+    def verdict(self) -> Json:
+        """What the gate said before release; or after generation, where it refused there; None when it has not yet."""
+        found = self.of("6-evaluate", "verdict.json")
+        early = self.of("2-screen/verdict", "verdict.json")
+        if early is not None and early["verdict"] == "fail":
+            return {**early, "test": {}, "pool": None}
+        return found
+
     def lines(self, unit: str, file: str) -> list[Mapping[str, Json]]:
         """The JSON lines of a unit that stands."""
         path = self.folder / unit / file
@@ -116,6 +124,8 @@ class OnDisk:
         index = self.of("2-filter", "index.json")
         whole = Stored(*(folder for part in parts.values() for folder in part.folders))
         keep = range(len(whole)) if index is None else index["kept"]
+        out = {row["id"] for row in self.lines("2-screen/quarantine", "quarantine.jsonl")}
+        keep = [k for k in keep if whole.entries[k].id not in out] if out else keep
         labels = None if index is None else index["labels"]
         ends = np.cumsum([len(part) for part in parts.values()]).tolist()
         return {name: Subset(whole, [k for k in keep if end - len(part) <= k < end], labels)

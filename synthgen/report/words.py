@@ -1,73 +1,31 @@
-"""The verdict in words: what was decided, why, what the numbers can show, and what to do."""
+"""The report in words: what the numbers can show, what was left out, where the dataset is, and what to do.
+
+What was decided and why stands in `synthgen.stages.words`, since the card of an export says it too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from synthgen.stages.words import (
+    METRICS,
+    SHORT,
+    VERDICTS,
+    counted,
+    headline,
+    main_utility,
+    number,
+    once,
+    reasons,
+    refuses,
+    sentence,
+    span,
+    weight_of,
+)
 from synthgen.types import Json
 
-VERDICTS = {"pass": "PASS", "warn": "PASS, with warnings", "fail": "REFUSED"}
-HELPED = {
-    "HELPS": "synthetic data helped",
-    "NON-INFERIOR": "synthetic data did no harm, but was not shown to help",
-    "HARMS": "synthetic data did harm",
-    "INCONCLUSIVE": "whether synthetic data helps cannot be told from this test split",
-}
-METRICS = {
-    "dice": ("Dice", "overlap of pixels"),
-    "ap50": ("AP50", "objects found, of all found, missed or made up"),
-    "count_error": ("Count error", "objects per image; lower is better"),
-    "accuracy": ("Accuracy", "images whose class is right"),
-}
-SHORT = {"dice": "Dice", "ap50": "AP50", "count_error": "count error", "accuracy": "accuracy"}
-_RANKS = ("error", "fail", "warn", "inconclusive", "skipped", "pass")
-
-
-def headline(verdict: Json) -> str:
-    """One line: what was decided, whether synthetic data helped, and what stands against it."""
-    measured = verdict["measurements"]
-    utility = main_utility(measured)
-    unmeasured = "whether synthetic data helps was not measured"
-    if not measured:
-        unmeasured = "trained on the seed alone; there is no synthetic data to judge"
-    said = HELPED.get(utility["why"].split(":")[0], unmeasured) if utility else unmeasured
-    against = [m for m in measured if m["verdict"] not in ("pass", "inconclusive", "skipped")]
-    names = ", ".join(dict.fromkeys(m["check"] for m in against))
-    return f"{VERDICTS[verdict['verdict']]}: {said}" + (f"; see {names}" if names else "")
-
-
-def main_utility(measured: Sequence[Mapping[str, Json]]) -> Mapping[str, Json] | None:
-    """The measurement that says whether synthetic data helped."""
-    return next((m for m in measured if m["check"] == "utility" and m["hard"]), None)
-
-
-def reasons(verdict: Json, most: int = 3) -> list[Json]:
-    """The main reasons, {"verdict", "check", "text"}, weightiest first: what refuses, whether it helps, what warns.
-
-    One for each check: its worst measurement, and how many more say the same.
-    """
-    measured = verdict["measurements"]
-    utility = main_utility(measured)
-    by_check: dict[str, list[Mapping[str, Json]]] = {}
-    for m in measured:
-        by_check.setdefault(m["check"], []).append(m)
-    out = []
-    for check, group in by_check.items():
-        worst = min(group, key=lambda m: (_weight(m), -abs(m["value"] or 0)))
-        if utility is not None and check == "utility" and not _refuses(worst):
-            worst = utility
-        same = [m for m in group if m is not worst and m["verdict"] == worst["verdict"]]
-        # The chip says the verdict; utility's own capital word before the colon would say it again.
-        text = worst["why"].partition(": ")[2] if worst["why"].partition(":")[0] in HELPED else worst["why"]
-        if worst["verdict"] == "pass" and len(group) > 2 and worst is not utility:
-            text = f"all {len(group)} measurements of {check} passed"
-        elif check == "utility":
-            text = text.replace("ap50", "AP50", 1)
-        elif same:
-            text += f" (and {len(same)} more of {check} like it)"
-        rank = -1.0 if _refuses(worst) else -0.5 if worst is utility else float(_weight(worst))
-        out.append((rank, {"verdict": worst["verdict"], "check": check, "text": sentence(text)}))
-    return [reason for _, reason in sorted(out, key=lambda pair: pair[0])[:most]]
+__all__ = ["METRICS", "SHORT", "VERDICTS", "counted", "headline", "limits", "main_utility", "next_steps", "number",
+           "once", "other_reasons", "reasons", "sentence", "span", "unread", "where"]
 
 
 def other_reasons(facts: Mapping[str, Json], most: int) -> list[Json]:
@@ -90,47 +48,34 @@ def other_reasons(facts: Mapping[str, Json], most: int) -> list[Json]:
     return [{"verdict": "skipped", "check": "", "text": text} for text in out[:most]]
 
 
-def _weight(m: Mapping[str, Json]) -> int:
-    return _RANKS.index(m["verdict"])
+def where(facts: Mapping[str, Json], folder: str) -> str:
+    """Where the dataset is, `folder` being what the run's folder is called; or that there is none, and why."""
+    if facts["exports"]:
+        return "The dataset: " + "; ".join(
+            f"{folder}/7-export/{x['format']} ({counted(x['images'], 'image')})" for x in facts["exports"]) + "."
+    if facts["state"] == "refused":
+        return "There is no dataset: the gate refused it, so nothing was exported."
+    if facts["verdict"] is not None and all(s["state"] == "none" for s in facts["stages"] if s["stage"] == "7-export"):
+        return "There is no dataset: the recipe names no format under export."
+    return "There is no dataset yet: the run has not come to its export."
 
 
-def _refuses(m: Mapping[str, Json]) -> bool:
-    return bool(m["verdict"] == "error" or (m["verdict"] == "fail" and m["hard"]))
-
-
-def sentence(text: str) -> str:
-    """The text with a capital at its head and a full stop at its end."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
-
-
-def counted(n: int, noun: str, plural: str = "s") -> str:
-    """`1 image`, `4 images`."""
-    return f"{n:,} {noun}{'' if n == 1 else plural}"
-
-
-def number(value: float | None, signed: bool = False) -> str:
-    """A number with as many digits as mean something; a dash where there is none."""
-    if value is None:
-        return "–"
-    size = abs(value)
-    text = (
-        f"{value:.0f}"
-        if size >= 100 or value == 0
-        else f"{value:.1f}"
-        if size >= 10
-        else f"{value:.2f}"
-        if size >= 0.095
-        else f"{value:.3f}"
-    )
-    return f"+{text}" if signed and value > 0 else text
-
-
-def span(interval: Sequence[float | None] | None) -> str:
-    """`0.30 to 0.60`; a dash where there is none."""
-    if interval is None or any(end is None for end in interval):
-        return "–"
-    return f"{number(interval[0])} to {number(interval[1])}"
+def unread(facts: Mapping[str, Json]) -> list[str]:
+    """A sentence for each part of the user's data that lost files at reading: how many, and where the list is."""
+    out = []
+    for part, found in facts["left_out"]["quarantine"].items():
+        lost = sum(row["action"] == "quarantined" for row in found["items"])
+        whole = len(found["items"]) == found["count"]
+        list_ = f"0-ingest/{part}/quarantine.jsonl"
+        name = part.replace("_", " ")
+        # Of a long list only the head is known here: then how many were left out and how many repaired is not.
+        if whole and lost:
+            out.append(f"{counted(lost, 'file')} of the {name} could not be used and {'was' if lost == 1 else 'were'} "
+                       f"left out, each with its reason in {list_}.")
+        elif not whole:
+            out.append(f"{counted(found['count'], 'item')} of the {name} were left out or repaired, each with its "
+                       f"reason in {list_}.")
+    return out
 
 
 def limits(facts: Mapping[str, Json]) -> list[str]:
@@ -192,7 +137,7 @@ def next_steps(facts: Mapping[str, Json]) -> list[Json]:
         return [_step("Go on where the run stands; what is finished is reused.", again),
                 _step("See how far it is, also while it works.", f"synthgen status {folder}")]
     if facts["state"] == "refused":
-        against = [m for m in facts["measurements"] if _refuses(m)]
+        against = [m for m in facts["measurements"] if refuses(m)]
         return [*(_step(sentence(f"{m['check']}, {m['name']}: {m['remedy'] or m['why']}")) for m in against),
                 _step("Look at a few samples before the next run; it takes less than a minute.",
                       f"synthgen preview RECIPE{overrides}"),
@@ -208,7 +153,7 @@ def next_steps(facts: Mapping[str, Json]) -> list[Json]:
     out.append(_step("Label more images like these with the labeler that was trained.",
                      f"synthgen label IMAGES --model {folder}/4-train/model --out LABELLED"))
     told: set[str] = set()
-    for m in sorted(facts["measurements"], key=_weight):
+    for m in sorted(facts["measurements"], key=weight_of):
         if m["verdict"] != "pass" and m["remedy"] and m["remedy"] not in told and len(told) < 4:
             told.add(m["remedy"])
             out.append(_step(sentence(f"{m['check']}, {m['name']}: {m['remedy']}")))

@@ -106,6 +106,23 @@ def test_strict_refuses_what_cannot_be_told(pair: Path) -> None:
     assert evaluate("-c", "utility", "--strict") == 4
 
 
+def test_the_markdown_for_a_pull_request_is_written_when_it_passes_and_when_it_is_refused(
+        pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--markdown", "found.md") == 0
+    first = Path("found.md").read_text("utf-8").splitlines()
+    assert first[0].startswith("## synthetic against real: PASS")
+    found = measured(capsys)
+    assert sum(line.startswith(("| pass |", "| warn |", "| inconclusive |")) for line in first) == len(found) > 15
+    assert f"{sum(m['verdict'] == 'pass' for m in found)} of {len(found)} measurements passed." in first
+    shutil.rmtree("synthetic")
+    Images().write(iter(tiny_real(16, seed=2)), Path("synthetic"), NAMES)
+    assert evaluate("-c", "integrity", "--markdown", "found.md") == 4
+    text = Path("found.md").read_text("utf-8")
+    assert text.startswith("## synthetic against real: REFUSED")
+    assert "| fail | integrity: labelled |" in text
+    assert evaluate("-c", "integrity", "--markdown", "no/such/folder.md") == 7
+
+
 def test_gate_of_a_run_that_is_not_finished_is_3(pair: Path) -> None:
     assert main(["init", "real"]) == 0
     assert main(["gate", "recipe.yaml"]) == 3

@@ -153,3 +153,58 @@ def test_report_writes_the_page_and_prints_its_path_or_its_twins(begun: Path) ->
 def test_report_of_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "nuclei"]) == 3
     assert "is no run folder" in capsys.readouterr().err
+
+
+def copied(begun: Path, tmp_path: Path) -> Path:
+    """A run folder that a test may change."""
+    import shutil
+
+    shutil.copytree(begun, tmp_path / "nuclei")
+    return tmp_path / "nuclei"
+
+
+def whys(folder: Path) -> list[str]:
+    told: list[str] = json.loads(call(status_command, str(folder), "--json").stdout)["why"]
+    return told
+
+
+def add_event(folder: Path, what: str) -> None:
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"time": 2.0, "what": what}) + "\n")
+
+
+def test_status_of_a_run_that_stopped_where_it_was_told_to_names_no_reason(begun: Path) -> None:
+    assert whys(begun) == []
+
+
+def test_status_says_why_the_data_stopped_a_run(begun: Path, tmp_path: Path) -> None:
+    folder = copied(begun, tmp_path)
+    (folder / "0-ingest/pool").rename(folder / "0-ingest/pool.part")
+    add_event(folder, "make")
+    assert whys(folder) == ["0-ingest/pool was begun and not finished, and its folder does not say why; the same "
+                            "command goes on, or tells it."]
+    (folder / "0-ingest/pool.part/summary.json").write_text('{"samples": 7, "quarantined": 3, "repaired": 0}')
+    (why,) = whys(folder)
+    assert "3 of 10 images of data.pool cannot be used, more than data.max_bad_fraction" in why
+    assert f"why      {why}" in call(status_command, str(folder)).stderr.replace("\n", "")
+    (folder / ".lock.owner").write_text("process 1 on elsewhere\n")
+    assert whys(folder) == [], "somebody works on it"
+
+
+def test_status_says_that_test_images_stand_elsewhere(begun: Path, tmp_path: Path) -> None:
+    folder = copied(begun, tmp_path)
+    (folder / "0-ingest/guard").rename(folder / "0-ingest/guard.part")
+    (folder / "0-ingest/guard.part/guard.json").write_text('{"test": {}, "leaks": [{"test": "a"}, {"test": "b"}]}')
+    add_event(folder, "make")
+    assert "2 images of the locked test stand in seed or pool too" in whys(folder)[0]
+
+
+def test_status_of_a_refused_run_says_the_first_reasons(begun: Path, tmp_path: Path) -> None:
+    folder = copied(begun, tmp_path)
+    lock = json.loads((folder / "recipe.lock.json").read_text())
+    bad = {"check": "integrity", "name": "overlap", "verdict": "fail", "value": 1.0, "hard": True,
+           "why": "3 of 5 samples: two masks claim one pixel"}
+    (folder / "6-evaluate").mkdir()
+    (folder / "6-evaluate/verdict.json").write_text(json.dumps({"verdict": "fail", "measurements": [bad]}))
+    (folder / "6-evaluate/done.json").write_text(json.dumps({"key": lock["units"]["6-evaluate"], "needs": {}}))
+    assert whys(folder) == ["Integrity: 3 of 5 samples: two masks claim one pixel."]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
+import PIL.Image
 import pytest
 
+from synthgen import plugins
 from synthgen.cli import main
 from synthgen.formats.coco import Coco
 from synthgen.formats.images import Images
+from synthgen.images import read_image
+from synthgen.store import write_json
 from synthgen.testing import tiny_real
+from synthgen.types import Labels
 
 QUICK = (
     "train.steps=2",
@@ -98,3 +106,37 @@ def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, caps
         assert main(["export", "recipe.yaml", *one, "--to", "masks", "-o", "out/masks"]) == 0
         assert main(["export", "recipe.yaml", *one, "--to", "yolo", "-o", "out/strict", "--strict"]) == 3
         assert not Path("out/strict").exists()
+
+
+@dataclass
+class Bright:
+    """A trainer and a labeler in one: it finds nothing, and keeps the images that it was shown."""
+
+    shown: ClassVar[list[Any]] = []
+
+    def load(self, folder, device="cpu", threads=1):
+        return self
+
+    def label(self, images, *, tta=True):
+        self.shown.extend(images)
+        yield from (Labels(size=image.shape[:2]) for image in images)
+
+
+@pytest.mark.parametrize(("words", "inside", "bits"), [
+    ([], True, 12), ([], False, 16), (["--bits", "8"], True, 8)])
+def test_label_reads_deep_images_as_the_run_of_its_model_did(words, inside, bits, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Bright, "shown", [])
+    monkeypatch.setattr(plugins, "build", lambda group, name, options, real=plugins.build: Bright()
+                        if group == "trainers" else real(group, name, options))
+    Path("in").mkdir()
+    deep = np.full((16, 16), 2000, np.uint16)
+    PIL.Image.fromarray(deep).save("in/a.png")
+    model = Path("runs/deep/4-train/model") if inside else Path("model")
+    write_json(model / "labeler.json", {"trainer": "bright", "settings": {"classes": ["dot"]}})
+    write_json(Path("runs/deep/recipe.resolved.json"),
+               {"schema": "synthgen/1", "name": "deep", "task": "instances", "classes": ["dot"],
+                "data": {"seed": {"path": "/nowhere"}, "bits": 12}, "train": {"use": "labeler"}})
+    assert main(["label", "in", "-m", str(model), "-o", "out", *words]) == 0
+    assert np.array_equal(Bright.shown[0], read_image(Path("in/a.png"), bits))
+    assert ("bits     12, as deep says in data.bits" in capsys.readouterr().err) == (inside and not words)

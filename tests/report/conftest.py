@@ -29,6 +29,7 @@ class Fabric:
     until: str = "7-export"
     verdict: str = "warn"
     utility: str = "INCONCLUSIVE"
+    quarantined: tuple[str, ...] = ()     # ids that the screen took out
     answers: bool = True                  # 6-evaluate holds the labels that the test images got
 
 
@@ -124,7 +125,7 @@ def _units(fabric: Fabric) -> list[str]:
     data = ["seed"] + ["pool"] * fabric.pool + ["test"] * fabric.test + ["guard"]
     return (
         [f"0-ingest/{d}" for d in data]
-        + ["1-generate/paste", "2-filter"] * fabric.synthetic
+        + ["1-generate/paste", "2-filter", "2-screen/quarantine", "2-screen/verdict"] * fabric.synthetic
         + ["3-mix", "4-train/mixed"]
         + ["4-train/seed-only"] * fabric.synthetic
         + ["4-train/model"]
@@ -137,13 +138,15 @@ def _parts(fabric: Fabric) -> dict[str, list[Sample]]:
     n, task = len(fabric.classes), fabric.task
     made = [
         replace(
-            s, origin=Origin("synthetic", "compose"), meta={"blend": "hard" if k % 2 else "feather", "layout": "shape"}
+            s, origin=Origin("synthetic", "compose", known_by="construction"),
+            meta={"blend": "hard" if k % 2 else "feather", "layout": "shape"},
         )
         for k, s in enumerate(dots(1, "paste", 6, n, task))
     ]
     pool, test = dots(2, "pool", 5, n, task), dots(3, "test", 4, n, task)
+    predicted = Origin("pseudo", "labeler", known_by="model")
     return {"seed": dots(0, "seed", 4, n, task), "made": made, "pool": pool, "test": test,
-            "labelled": [replace(s, labels=doubtful(s.labels)) for s in pool if s.labels is not None],
+            "labelled": [replace(s, labels=doubtful(s.labels), origin=predicted) for s in pool if s.labels is not None],
             "answers": [replace(s, labels=doubtful(s.labels, n)) for s in test if s.labels is not None]}
 
 
@@ -179,6 +182,11 @@ def _make(folder: Path, unit: str, fabric: Fabric, parts: dict[str, list[Sample]
         write_atomic(
             folder / "dropped.jsonl", b'{"id": "paste-000004", "reason": "the same pixels as an earlier image"}\n'
         )
+    elif unit == "2-screen/quarantine":
+        row = '{"id": "%s", "check": "copying", "reason": "a copy", "score": 0.1, "nearest": "seed-000000"}\n'
+        write_atomic(folder / "quarantine.jsonl", "".join(row % name for name in fabric.quarantined).encode())
+    elif unit == "2-screen/verdict":
+        write_json(folder / "verdict.json", {"verdict": "pass", "measurements": [], "before": []})
     elif stage == "3-mix":
         write_json(folder / "summary.json", {"real": 4, "synthetic": 5, "real_share": 0.5, "classes": {}})
     elif stage == "4-train" and name != "model":

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from synthgen.errors import RecipeError
+from synthgen.overlay import fit_to
 from synthgen.report import MOST_BYTES, write_report
+from synthgen.report.pictures import LONGEST, picture
 from synthgen.report.source import OnDisk, load_run
 
 Fabricate = Callable[..., Path]
@@ -79,6 +85,18 @@ def test_names_that_are_markup_are_shown_as_they_are_written(fabricate: Fabricat
     assert "Dots <b>on</b> grey" in page.text            # the recipe as written
     summary = (Path(write_report(load_run(fabricate(classes=HOSTILE)))).parent / "summary.md").read_text("utf-8")
     assert "<script" not in summary
+
+
+@pytest.mark.parametrize(("height", "width"), [(600, 20), (5000, 1), (20, 600), (1, 5000), (48, 48), (300, 200)])
+def test_a_picture_is_small_on_both_sides_whatever_its_image(height: int, width: int) -> None:
+    # The page shows a picture as wide as its column: what is much higher than wide would run over many screens.
+    image = np.full((height, width, 3), 200, np.uint8)
+    shown = picture(fit_to(image, LONGEST)[0], "")
+    assert max(shown.width, shown.height) <= LONGEST
+    assert shown.height <= 2 * shown.width
+    with PIL.Image.open(io.BytesIO(base64.b64decode(shown.src.partition(",")[2]))) as opened:
+        assert opened.size == (shown.width, shown.height)
+        assert (np.asarray(opened) > 150).any(), "the image itself is on it"
 
 
 def test_ids_in_the_page_are_there_once(fabricate: Fabricate) -> None:
