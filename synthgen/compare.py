@@ -20,7 +20,7 @@ from synthgen.store import Stored, Subset, write_all
 from synthgen.types import Dataset, Evidence, Json, Measurement, Sample, Task
 from synthgen.work import Say
 
-CHECKS = ("integrity", "realism", "drift")
+CHECKS = ("integrity", "leakage", "mask_shift", "realism", "diversity", "appearance", "drift")
 WITH_POOL = (*CHECKS, "copying")
 SHARD = 256
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -31,6 +31,8 @@ REMEDIES: dict[str, str] = {
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Appearance:
     """Images look like the pool's, and objects and their edges like the seed's; what differs warns."""
+
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
 
     max_effect: float = 0.5
     """The largest distance allowed, in standard deviations of the real images."""

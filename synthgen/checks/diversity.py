@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ SPREAD = "give the generator more sources, backgrounds and variation: its images
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class Diversity:
     """Synthetic images reach most of the pool's variety: near every kind of real image, and no more alike."""
+
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
 
     min_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """The least coverage (share of real images with a synthetic neighbour) and the least ratio of order-2 Vendi

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,11 @@ from synthgen.metrics.leakage import (
     class_gain,
     readable,
 )
+from synthgen.metrics.traces import classes_asked, source_heterogeneity
 from synthgen.types import Dataset, Evidence, Labels, Measurement
 
 FAMILIES = ("spectrum", "handcrafted")
-SOURCE, TRACES = "source and class", "class from low-level traces"
+SOURCE, TRACES, LINKED = "source and class", "class from low-level traces", "class-linked traces"
 
 MIX = ("show every class in the same synthetic share (draw layouts with the seed's classes and counts, or balance "
        "both sources with mix.per_class); where the shares differ on purpose, train in two stages, synthetic first "
@@ -38,10 +39,14 @@ ALIKE = ("make every class by one generator with one set of options, and read, r
 class Leakage:
     """The source cannot be read from the class, nor a synthetic image's class from traces that real ones lack."""
 
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
+
     max_v: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """The largest association of source and class allowed (bias-corrected Cramér's V: 0 = none, 1 = total)."""
     max_gain: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """By how much the AUC of a class from low-level features may be higher among synthetic than among real images."""
+    max_trace: Annotated[float, Field(gt=0)] = 0.5
+    """By how much classes may differ in how plainly they are synthetic, in standard deviations (task classify)."""
     real_share: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
     """Share of what is shown that is real, as mix.real has it; null = as many images as there are of each source."""
     permutations: Annotated[int, Field(ge=19, le=100_000)] = 999
@@ -55,7 +60,8 @@ class Leakage:
         attributes = shown_attributes([*theirs.values(), *ours.values()], evidence)
         found = association(attributes, len(theirs), rng, self.real_share, self.permutations, self.permutations)
         return [self._source(found, (len(ours), len(theirs)), evidence),
-                self._traces(evidence, {"synthetic": ours, "seed": theirs}, rng)]
+                self._traces(evidence, {"synthetic": ours, "seed": theirs}, rng),
+                *self._linked(evidence, {"synthetic": ours, "seed": theirs}, rng)]
 
     def _source(self, found: Association, n: tuple[int, int], evidence: Evidence) -> Measurement:
         verdict = judge(found.interval, self.max_v, n)
@@ -80,9 +86,7 @@ class Leakage:
     def _traces(self, evidence: Evidence, sides: dict[str, dict[int, Labels]],
                 rng: np.random.Generator) -> Measurement:
         """The class and family of features with the largest gain, all of them bounded at once."""
-        lengths = {"synthetic": len(evidence.independent), "seed": len(evidence.seed)}
-        families = [f for f in FAMILIES if all(
-            len(evidence.features.get(side, {}).get(f, ())) == n for side, n in lengths.items())]
+        families = _families(evidence)
         if not families:
             return skipped("leakage", TRACES, f"it needs low-level features of every synthetic and "
                            f"{evidence.seed_name} image", hard=False)
@@ -102,6 +106,36 @@ class Leakage:
         gains = {(k, f): class_gain(rows["synthetic", f], shown["synthetic"][:, k], rows["seed", f],
                                     shown["seed"][:, k], rng, level) for k in classes for f in families}
         return self._gain(gains, n, evidence)
+
+    def _linked(self, evidence: Evidence, sides: dict[str, dict[int, Labels]],
+                rng: np.random.Generator) -> list[Measurement]:
+        """Whether some classes carry a trace of their making that others do not; whole-image classes only."""
+        families = _families(evidence)
+        if evidence.task != "classify" or not families:
+            return []
+        classes = {side: np.array([-1 if x.image_class is None else x.image_class for x in labels.values()], np.int64)
+                   for side, labels in sides.items()}
+        n = (len(sides["synthetic"]), len(sides["seed"]))
+        if len(classes_asked(classes["synthetic"], classes["seed"])) < 2:
+            return [skipped("leakage", LINKED, f"it needs two classes with {FEWEST_OF_EACH} images on each side, and "
+                            f"there are {n[0]} synthetic and {n[1]} {evidence.seed_name} images", hard=False)]
+        found = {f: source_heterogeneity(evidence.features["synthetic"][f][list(sides["synthetic"])],
+                                         classes["synthetic"], evidence.features["seed"][f][list(sides["seed"])],
+                                         classes["seed"], rng, self.permutations, 1 - 0.05 / len(families))
+                 for f in families}
+        family, worst = max(found.items(), key=lambda item: item[1].interval[0])
+        interval = worst.interval[0], max(h.interval[1] for h in found.values())
+        verdict = judge(interval, self.max_trace, n)
+        most, least = worst.by_class[0], worst.by_class[-1]
+        why = (f"by {family} features, how plainly an image is synthetic differs between classes by {worst.tau:.2f} sd "
+               f"[{interval[0]:.2f}, {interval[1]:.2f}], allowed {self.max_trace:g}; chance alone gives up to "
+               f"{worst.null[1]:.2f}; plainest: {evidence.classes[most[0]]} ({most[1]:+.1f} sd), least: "
+               f"{evidence.classes[least[0]]} ({least[1]:+.1f})")
+        remedy = ALIKE if verdict == "fail" else ""
+        if verdict == "inconclusive":
+            remedy = settles(images_needed(min(n), interval[1] - worst.tau, self.max_trace - worst.tau), min(n))
+        return [Measurement("leakage", LINKED, verdict, worst.tau, "sd", why + caution(min(n)), interval=interval,
+                            null=worst.null, p=worst.p, n=n, remedy=remedy, hard=True)]
 
     def _gain(self, gains: dict[tuple[int, str], Gain], n: tuple[int, int], evidence: Evidence) -> Measurement:
         (k, family), worst = max(gains.items(), key=lambda item: item[1].interval[0])
@@ -124,6 +158,13 @@ class Leakage:
             remedy = ALIKE
         return Measurement("leakage", TRACES, verdict, value, "AUC difference", why, interval=interval, n=n,
                            remedy=remedy, hard=True)
+
+
+def _families(evidence: Evidence) -> list[str]:
+    """The low-level families that there are features of, of every synthetic and every labelled image."""
+    lengths = {"synthetic": len(evidence.independent), "seed": len(evidence.seed)}
+    return [f for f in FAMILIES if all(len(evidence.features.get(side, {}).get(f, ())) == n
+                                       for side, n in lengths.items())]
 
 
 def shown_attributes(labels: Sequence[Labels], evidence: Evidence) -> list[Attribute]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ Fits = list[tuple[str, MaskFit]]
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
 class MaskShift:
     """Masks stand on their image's edges as the seed's do: not moved, not grown, not shrunk."""
+
+    EARLY: ClassVar[bool] = True  # needs no labeler: runs after generation too
 
     max_excess: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """By how much the share of images whose masks do not follow them may exceed the seed's."""

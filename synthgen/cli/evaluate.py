@@ -21,7 +21,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--synthetic-format", default="auto", show_default=True, metavar="FORMAT",
               help="How the synthetic one is written.")
 @click.option("-c", "--check", "checks", multiple=True, metavar="CHECK",
-              help="A check to run; repeatable. Without: integrity, realism, drift, with --pool copying.")
+              help="A check to run; repeatable. Without: all but utility; copying with --pool.")
 @click.option("--task", type=click.Choice(get_args(Task)), help="What the labels are for; without: looked up.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0), help="Of all randomness.")
 @click.option("--permutations", default=999, show_default=True, type=click.IntRange(19, 100_000), help="Per test.")

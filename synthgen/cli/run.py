@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -18,7 +17,7 @@ from synthgen.types import Json
 @overrides_option
 @click.option(
     "--until",
-    type=click.Choice(["ingest", "generate", "filter", "mix", "train", "label", "evaluate"]),
+    type=click.Choice(["ingest", "generate", "filter", "screen", "mix", "train", "label", "evaluate"]),
     help="Stop after this stage.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout.")
@@ -64,7 +63,8 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
 
 def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
     """One clear end: the verdict, the scores, and where everything is."""
-    from synthgen.report.words import headline, once, unread
+    from synthgen.report.words import headline, unread
+    from synthgen.stages.words import per_check
     from synthgen.store import read_json
 
     say("")
@@ -79,12 +79,8 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         for name, row in rows:
             table.append((name, str(row["n"]), *(_cell(row.get(m)) for m in metrics)))
         say(columns(table))
-    passed = Counter(m["check"] for m in verdict["measurements"] if m["verdict"] == "pass")
-    for check, n in passed.items():
-        say(f"  pass         {check}: {n} of {sum(m['check'] == check for m in verdict['measurements'])} measurements")
-    for m in verdict["measurements"]:
-        if m["verdict"] != "pass":
-            say(f"  {m['verdict']:<12} {m['check']}: {once(m)}")
+    for word, check, text in per_check(verdict["measurements"]):
+        say(f"  {word:<12} {check}: {text}")
     for text in unread(read_json(page.parent / "report.json")):
         say(f"left out {text}")
     exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)

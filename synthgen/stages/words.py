@@ -76,6 +76,27 @@ def once(m: Mapping[str, Json]) -> str:
     return rest if colon and word.lower() == m["verdict"] else str(m["why"])
 
 
+def per_check(measured: Sequence[Mapping[str, Json]]) -> list[tuple[str, str, str]]:
+    """(what it means for the verdict, check, text) of each check, in the gate's order: how its measurements came out,
+    and why the worst of them did."""
+    groups: dict[str, list[Mapping[str, Json]]] = {}
+    for m in measured:
+        if m["verdict"] != "info":
+            groups.setdefault(m["check"], []).append(m)
+    out = []
+    for check, group in groups.items():
+        worst = min(group, key=lambda m: (not refuses(m), weight_of(m), -abs(m["value"] or 0)))
+        word = "warn" if worst["verdict"] == "fail" and not worst["hard"] else worst["verdict"]
+        counts = [(v, sum(m["verdict"] == v for m in group)) for v in _RANKS]
+        tally = ", ".join(f"{n} {v}" for v, n in counts if n)
+        if worst["verdict"] == "pass":
+            text = f"{counted(len(group), 'measurement')}" if len(group) > 1 else once(worst)
+        else:
+            text = once(worst) if len(group) == 1 else f"{tally}; {once(worst)}"
+        out.append((word, check, text))
+    return out
+
+
 def weight_of(m: Mapping[str, Json]) -> int:
     """What to tell first: 0 for an error, then fail, warn, and so on."""
     return _RANKS.index(m["verdict"])

@@ -169,3 +169,21 @@ def test_no_labels_and_no_images_are_skipped():
 def test_nonsense_options_are_refused(options):
     with pytest.raises(ValueError):
         Leakage(**options)
+
+
+def test_a_trace_that_one_class_carries_is_refused_even_where_classes_are_plain_to_see():
+    def bright(samples):                                    # classes told apart by brightness in both sources
+        return [Sample(s.id, np.clip(s.image.astype(int) + 60 * s.labels.image_class, 0, 255).astype(np.uint8),
+                       s.labels) for s in samples]
+
+    def linked(synthetic, seed):
+        features_ = features(synthetic=synthetic, seed=seed)
+        return run(synthetic, seed, task="classify", features=features_)["class-linked traces"]
+
+    marked = linked(bright(pictures(RNG(1), 120, mark=True)), bright(pictures(RNG(2), 80)))
+    assert (marked.verdict, marked.hard) == ("fail", True)
+    assert "plainest: dog" in marked.why
+    plain = linked(bright(pictures(RNG(1), 120)), bright(pictures(RNG(2), 80)))
+    assert plain.verdict in ("pass", "inconclusive")
+    few = linked(pictures(RNG(1), 8), pictures(RNG(2), 6))
+    assert few.verdict == "skipped"
