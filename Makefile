@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 types: $(READY)
-	$(BIN)/mypy synthgen generators trainers
+	$(BIN)/mypy synthgen generators trainers extractors
 
 contracts: $(READY)             ## imports run one way
 	$(BIN)/lint-imports

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -15,14 +15,16 @@ from synthgen.errors import DataError, TooManyBadItems
 from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.detect import detect, open_dataset
 from synthgen.images import hash_image
-from synthgen.stages.evidence import features_of
+from synthgen.recipe.schema import Features
+from synthgen.stages.evidence import SEED, Family, features_of, learner
 from synthgen.store import Stored, Subset, write_all
-from synthgen.types import Dataset, Evidence, Json, Measurement, Sample, Task
+from synthgen.types import Context, Dataset, Evidence, Json, Measurement, Sample, Task
 from synthgen.work import Say
 
 CHECKS = ("integrity", "leakage", "mask_shift", "realism", "diversity", "appearance", "drift")
 WITH_POOL = (*CHECKS, "copying")
 SHARD = 256
+FEATURES = (Features(use="spectrum"), Features(use="handcrafted"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +55,29 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the checks measured; `worst` names files."""
+    """What the checks measured; `worst` and `best` name files. extractors: family → identity of what made its
+    features."""
 
     measurements: tuple[Measurement, ...]
     classes: tuple[str, ...]
     task: Task
     real: Read
     synthetic: Read
+    extractors: Mapping[str, Json] = field(default_factory=dict)
 
 
 def compare(real: Side, synthetic: Side, folder: Path, say: Say, *, pool: Side | None = None,
             checks: Sequence[str] = CHECKS, task: Task | None = None, seed: int = 7, permutations: int = 999,
-            max_bad: float = 0.02, reading: Reading | None = None) -> Comparison:
+            max_bad: float = 0.02, reading: Reading | None = None,
+            features: Sequence[Features] = FEATURES) -> Comparison:
     """Run checks on two datasets, the real one as the reference for images and labels.
 
     folder: scratch space for both, decoded once into shards. pool: real images that the generator never saw; then they
     are the reference for how images look, and what copying is judged against. task: None = classify where the synthetic
-    images have classes, else instances. max_bad: share of items of a side that may be unreadable.
-    Raises: DataError for a dataset that cannot be read; TooManyBadItems; PluginError.
+    images have classes, else instances. max_bad: share of items of a side that may be unreadable. features: extractors
+    of the images, as in a recipe; those that learn do so from the pool, and the labeler's can be none of them.
+    Raises: DataError for a dataset that cannot be read, or for an extractor that lacks a pool or a labeler;
+    TooManyBadItems; PluginError.
     """
     sides = [real, synthetic] + ([pool] if pool is not None else [])
     opened = {side.name: side.opened() for side in sides}
@@ -89,16 +96,19 @@ def compare(real: Side, synthetic: Side, folder: Path, say: Say, *, pool: Side |
     # The real side stands in the seed's place: it is labelled, and it may be what the generator learned from.
     say("features", 0, 1)
     named: dict[str, Dataset] = {"synthetic": data["synthetic"], "seed": data["real"], "pool": data.get("pool", ())}
-    features = features_of(named, None)
+    context = Context(SEED, task, classes, folder, log=say)
+    made = features_of(named, [Family(entry.family, learner(entry, named["pool"], context)) for entry in features])
     say("features", 1, 1)
-    evidence = Evidence(data["synthetic"], data["real"], named["pool"], (), classes, task, features, seed_name="real")
+    evidence = Evidence(data["synthetic"], data["real"], named["pool"], (), classes, task, made.features,
+                        seed_name="real")
     # Masks that share pixels are an error in what we make; in other people's files they are usual (COCO allows them,
     # and YOLO's outlines round), and none of our checks goes wrong by them.
     found = run_checks(built, evidence, seed)
     files = {k: v for side in read.values() for k, v in side.files.items()}
-    measured = [encoding(read["synthetic"], read["real"]), *map(_as_usual, found)]
-    measured = [dataclasses.replace(m, worst=tuple(files.get(k, k) for k in m.worst)) for m in measured]
-    return Comparison(tuple(measured), classes, task, read["real"], read["synthetic"])
+    measured = [encoding(read["synthetic"], read["real"]), *map(_as_usual, found), *made.notes()]
+    measured = [dataclasses.replace(m, worst=tuple(files.get(k, k) for k in m.worst),
+                                    best=tuple(files.get(k, k) for k in m.best)) for m in measured]
+    return Comparison(tuple(measured), classes, task, read["real"], read["synthetic"], made.extractors)
 
 
 def _as_usual(m: Measurement) -> Measurement:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Literal
 
 import pydantic
@@ -19,8 +19,10 @@ import pydantic_core
 from synthgen.errors import PluginError
 from synthgen.types import Json
 
-Group = Literal["generators", "trainers", "checks", "formats"]
-GROUPS: tuple[Group, ...] = ("generators", "trainers", "checks", "formats")
+Group = Literal["generators", "trainers", "features", "checks", "formats"]
+GROUPS: tuple[Group, ...] = ("generators", "trainers", "features", "checks", "formats")
+NOUNS: dict[Group, str] = {"generators": "generator", "trainers": "trainer", "features": "feature extractor",
+                           "checks": "check", "formats": "format"}  # what one plug-in of a group is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,15 @@ def _points(group: Group) -> tuple[EntryPoint, ...]:
     return tuple(entry_points(group=f"synthgen.{group}"))
 
 
+@lru_cache
+def _owner(distribution: Distribution | None) -> tuple[str, str]:
+    """Name and version; kept, since each of them is read from a file anew."""
+    return (distribution.name, distribution.version) if distribution else ("?", "?")
+
+
 def installed(group: Group) -> list[Plugin]:
     """Every plug-in of a group, sorted by name. Imports none of them."""
-    found = [
-        Plugin(group, p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p.value)
-        for p in _points(group)
-    ]
+    found = [Plugin(group, p.name, *_owner(p.dist), p.value) for p in _points(group)]
     return sorted(found, key=lambda p: p.name)
 
 
@@ -59,14 +64,14 @@ def find(group: Group, name: str) -> type:
         names = [p.name for p in installed(group)]
         close = difflib.get_close_matches(name, names, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise PluginError(f"there is no {group[:-1]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}")
+        raise PluginError(f"there is no {NOUNS[group]} named {name!r}; {hint}installed: {', '.join(names) or 'none'}")
     if len(owners) > 1:
-        raise PluginError(f"the {group[:-1]} {name!r} is claimed by {' and '.join(owners)}; uninstall all but one")
+        raise PluginError(f"the {NOUNS[group]} {name!r} is claimed by {' and '.join(owners)}; uninstall all but one")
     try:
         loaded: type = points[0].load()
     except Exception as error:
         raise PluginError(
-            f"the {group[:-1]} {name!r} of {owners[0]} cannot be imported: {type(error).__name__}: {error}"
+            f"the {NOUNS[group]} {name!r} of {owners[0]} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     return loaded
 
@@ -130,5 +135,5 @@ def build(group: Group, name: str, options: dict[str, Any]) -> Any:
     wrong = problems(plugin, options)
     if wrong:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong)
-        raise PluginError(f"{group[:-1]} {name!r}: {said}")
+        raise PluginError(f"{NOUNS[group]} {name!r}: {said}")
     return plugin(**options)

@@ -262,6 +262,24 @@ class Trainer(Protocol):
     def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> Labeler: ...
 
 
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """Turns images into rows of numbers in which datasets are compared.
+
+    fit: learns from unlabelled images, or does nothing; a class that learns says `FITS = True`, and is then fitted once
+    per pool, saved and loaded. features: (N, D) float32, finite; row k depends on image k alone. All images have one
+    side and came through `metrics.features.one_path`. identity: {"id", "version", "weights", "preprocessing"}, the last
+    two as hashes: numbers are comparable only where all of it is the same. It may add "images", how many it learned
+    from, and "note", what a reader has to know. save, load: no pickles.
+    """
+
+    def fit(self, pool: Dataset, context: Context) -> None: ...
+    def features(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
+    def identity(self) -> Mapping[str, Json]: ...
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path) -> None: ...
+
+
 Verdict = Literal["pass", "warn", "fail", "inconclusive", "error", "skipped", "waived", "info"]
 """waived: somebody answers for it, until a day; info: a number for readers that decides nothing."""
 
@@ -287,7 +305,8 @@ class Measurement:
     detectable: the smallest effect that this many images could have shown.
     n: images per side. unit: of the value. why: the verdict in words. remedy: what to do about it.
     p: of the test alone. q: corrected for all that the check tested beside it.
-    worst: sample ids, worst first. flagged: samples that the dataset would be sounder without; the gate takes them out
+    worst, best: sample ids, worst and best first. ladder: (step, value) of real images degraded in known steps, by
+    rising value. flagged: samples that the dataset would be sounder without; the gate takes them out
     after generation and measures what remains.
     """
 
@@ -306,6 +325,8 @@ class Measurement:
     remedy: str = ""
     hard: bool = False  # a failed hard check refuses the dataset; others warn
     worst: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()
+    ladder: tuple[tuple[str, float], ...] = ()
     flagged: tuple[Flag, ...] = ()
 
 
@@ -319,7 +340,8 @@ class Evidence:
     scores: arm → {"per_image": `metrics.accuracy.score_image` of each test image, in one order}; `mixed` is
     what the run trained, `real` the same steps on the seed alone. independent: of the synthetic samples one
     rendering per layout, since renderings of one layout are no new draw; all of them where nothing is said.
-    seed_name: what the seed is called in texts.
+    agreement: "synthetic" → {"per_image", "ids"} and "real" → {"per_image"}: records against labelers that learned from
+    the seed without the image in question. seed_name: what the seed is called in texts.
     """
 
     synthetic: Dataset
@@ -331,6 +353,7 @@ class Evidence:
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     scores: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     independent: Dataset = ()
+    agreement: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
     seed_name: str = "seed"
 
     def __post_init__(self) -> None:

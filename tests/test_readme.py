@@ -35,6 +35,7 @@ def test_every_command_of_the_readme_works_in_order_in_a_new_folder(tmp_path):
         "SYNTHGEN_RUN_OVERRIDES": FAST,
         "SYNTHGEN_PLAN_OVERRIDES": FAST,
         "SYNTHGEN_PREVIEW_OVERRIDES": FAST,
+        "SYNTHGEN_BENCHMARK_OVERRIDES": FAST,
     }
     assert len(commands()) >= 8
     for command in commands():

@@ -14,6 +14,7 @@ MAPPED = {
     "synthgen": "synthgen",
     "generators/synthgen_compose": "synthgen_compose",
     "trainers/synthgen_labeler": "synthgen_labeler",
+    "extractors/synthgen_features": "synthgen_features",
     "recipes": "synthgen/_recipes",
     "assets": "synthgen/_assets",
 }

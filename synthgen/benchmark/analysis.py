@@ -83,7 +83,8 @@ def analyse(bench: Bench) -> dict[str, Any]:
             for metric in METRICS[recipe.task]:
                 found = table.scores.get((size, arm.name, metric))
                 if found is not None:
-                    row["scores"][metric] = _plain(mean(found, draws))
+                    most = math.inf if metric in LOWER_IS_BETTER else 1.0
+                    row["scores"][metric] = _plain(mean(found, draws), (0.0, most))
             rows.append(row)
             ours, base = (table.scores.get((size, name, main)) for name in (arm.name, "real"))
             if arm.name != "real" and ours is not None and base is not None:
@@ -129,7 +130,7 @@ def _compared(found: Crossed, table: Table, margin: float, level: float) -> dict
         images = min((way.images for way in ways if way.images is not None), default=None)
         seeds = min((way.seeds for way in ways if way.seeds is not None), default=None)
         settle = {"images": images, "seeds": seeds}
-    return {**_plain(found), "verdict": word, "too_few": few, "settle": settle,
+    return {**_plain(found, (-1.0, 1.0)), "verdict": word, "too_few": few, "settle": settle,
             "sd_by_images": _finite(math.sqrt(found.by_images)), "sd_by_seeds": _finite(math.sqrt(found.by_seeds))}
 
 
@@ -152,8 +153,10 @@ def _equivalents(bench: Bench, table: Table, draws: Resamples, main: str, sizes:
     return out
 
 
-def _plain(found: Crossed) -> dict[str, Any]:
-    return {"value": _finite(found.value), "interval": [_finite(end) for end in found.interval]}
+def _plain(found: Crossed, possible: tuple[float, float]) -> dict[str, Any]:
+    """The value and its interval, which few images and Student's t may carry past what a metric can be."""
+    low, high = possible
+    return {"value": _finite(found.value), "interval": [_finite(min(max(end, low), high)) for end in found.interval]}
 
 
 def _finite(value: float) -> float | None:

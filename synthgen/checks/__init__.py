@@ -24,6 +24,9 @@ OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 FEW_IMAGES = 5
 """Below this many images on a side nothing is decided, whatever the interval says."""
 
+ALPHA = 0.05
+"""Corrected p above which a missed bound is not yet shown."""
+
 Overall = Literal["pass", "warn", "fail"]
 
 
@@ -79,11 +82,17 @@ def verdict_of(measurements: Sequence[Measurement],
     return ranks[worst]
 
 
-def judge(interval: tuple[float, float], most: float, n: tuple[int, int]) -> Verdict:
-    """pass, fail or inconclusive for a value that may be at most `most`; never decided with few images."""
+def judge(interval: tuple[float, float], most: float, n: tuple[int, int], p: float = 0.0) -> Verdict:
+    """pass, fail or inconclusive for a value that may be at most `most`; never decided with few images.
+
+    p: of the exact test beside it, corrected. An effect in sd of a few real images may look large because these happen
+    to be alike; then chance gives it as often, p is large, and nothing was shown.
+    """
     if min(n) < FEW_IMAGES or not all(math.isfinite(end) for end in interval):
         return "inconclusive"
-    return "pass" if interval[1] <= most else "fail" if interval[0] > most else "inconclusive"
+    if interval[1] <= most:
+        return "pass"
+    return "fail" if interval[0] > most and p <= ALPHA else "inconclusive"
 
 
 def caution(n: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from synthgen.checks import FEW_IMAGES, OPTIONS, caution, images_needed, judge, settles, skipped
+from synthgen.checks import ALPHA, FEW_IMAGES, OPTIONS, caution, images_needed, judge, settles, skipped
 from synthgen.checks.drift import decodable, evenly
 from synthgen.metrics.appearance import Look, class_profile, look, seam_profiles, whole_profiles
 from synthgen.metrics.bounds import bh, holm
@@ -69,9 +69,11 @@ class Appearance:
             if evidence.task != "classify":
                 plan += [(p.name.replace(" ", ": "), evidence.seed_name, p, _holding(p))
                          for p in seam_profiles(ours, seed)]
+        # Enough permutations that one difference alone can be shown among so many.
+        permutations = max(self.permutations, math.ceil(2 * len(plan) / ALPHA))
         tested = []
         for name, reference, profile, n in plan:
-            result = permutation_test(profile, rng, self.permutations)
+            result = permutation_test(profile, rng, permutations)
             if math.isfinite(result.effect):
                 tested.append((name, reference, result, n))
             else:
@@ -88,7 +90,7 @@ class Appearance:
                 for s in evenly(dataset, self.images)]
 
     def _measured(self, name: str, reference: str, result: DriftResult, p: float, n: tuple[int, int]) -> Measurement:
-        verdict = judge(result.interval, self.max_effect, n)
+        verdict = judge(result.interval, self.max_effect, n, p)
         low, high = result.interval
         why = (f"{name}: synthetic differs from {reference} by {result.effect:.2f} sd [{low:.2f}, {high:.2f}], allowed "
                f"{self.max_effect:g} sd; chance alone gives up to {result.null[1]:.2f}")

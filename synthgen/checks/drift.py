@@ -132,7 +132,7 @@ class Drift:
         seed = "the declared prior" if declared else evidence.seed_name
         n = (n[0], n[0]) if declared else n
         limit = self.max_share if result.unit == "share" else self.max_effect
-        verdict = judge(result.interval, limit, n)
+        verdict = judge(result.interval, limit, n, 0.0 if math.isnan(p) else p)
         low, high = result.interval
         unit = "" if result.unit == "share" else " sd"
         why = (f"{result.name}: synthetic differs from {seed} by {result.effect:.2f}{unit} "

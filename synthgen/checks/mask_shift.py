@@ -112,7 +112,7 @@ class MaskShift:
     def _difference(self, result: DriftResult, p: float, n: tuple[int, int], ours: Fits, seed: str) -> Measurement:
         px = result.unit == "px"
         limit = self.max_offset if px else self.max_excess
-        verdict = judge(result.interval, limit, n)
+        verdict = judge(result.interval, limit, n, p)
         low, high = result.interval
         mine, right = result.means
         what = (f"edges lie {mine:+.2f} px from the masks' outlines on average (below 0 = inside, masks too large)"

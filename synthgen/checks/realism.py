@@ -94,17 +94,19 @@ class Realism:
         ids = ids_of(evidence.independent)
         for (family, probe), p in zip(probes.items(), corrected.tolist(), strict=True):
             n, m = len(features["synthetic"][family]), len(features[reference][family])
-            order = np.argsort(-probe.scores[:n], kind="stable")[:self.show]
+            order = np.argsort(-probe.scores[:n], kind="stable")
             # Rows can be named only where the features are of every sample, in order.
-            worst = tuple(ids[k] for k in order) if len(ids) == n else ()
+            named = tuple(ids[k] for k in order) if len(ids) == n else ()
             bound, missing = self._bound(family, probe, rungs)
             found = self._measured(family, who, probe, p, (n, m), bound)
             if missing:
                 remedy = "give max_auc a number" + ("" if rungs else ", or name more real images in the pool")
                 found = replace(found, verdict="inconclusive", hard=self.refuse, why=f"{found.why}; {missing}",
                                 remedy=remedy)
-            why = found.why + _rung(probe.auc, rungs.get(family, ())) + confounded
-            out.append(replace(found, name=f"{family}: {found.name}", why=why, worst=worst))
+            steps = rungs.get(family, ())
+            out.append(replace(found, name=f"{family}: {found.name}", worst=named[:self.show],
+                               why=found.why + _rung(probe.auc, steps) + confounded, best=named[::-1][:self.show],
+                               ladder=tuple((rung.name, round(rung.auc, 4)) for rung in steps)))
         return [*out, *self._distances(features["synthetic"], features[reference], families, who, rng, confounded)]
 
     def _distances(self, ours: Mapping[str, NDArray[np.float32]], theirs: Mapping[str, NDArray[np.float32]],

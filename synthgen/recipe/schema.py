@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from synthgen.images import MAX_PIXELS, Bits
@@ -136,6 +136,27 @@ class GateEntry(Open):
     """The check plug-in."""
 
 
+class Features(Open):
+    """One feature extractor, and what its numbers are called. Its name alone says the same as {use: NAME}."""
+
+    use: str
+    """The feature extractor plug-in."""
+    name: Name | None = None
+    """How measurements call this family of features; null = as the extractor (`labeler`: encoder)."""
+
+    @property
+    def family(self) -> str:
+        """What measurements call its features."""
+        return self.name or FAMILY.get(self.use, self.use)
+
+
+FAMILY = {"labeler": "encoder"}  # families that are not called as their extractor
+
+
+def _named(value: Any) -> Any:
+    return {"use": value} if isinstance(value, str) else value
+
+
 class Waiver(Section):
     """A person's word that a check's outcome is acceptable; the dataset's verdict is then a warning at best."""
 
@@ -155,8 +176,13 @@ class Evaluate(Section):
     """What the dataset must show before it is exported."""
 
     gate: tuple[GateEntry, ...] = tuple(
-        GateEntry(check=c) for c in ("integrity", "realism", "drift", "utility"))
+        GateEntry(check=c) for c in ("integrity", "copying", "leakage", "mask_shift", "realism", "diversity",
+                                     "appearance", "drift", "agreement", "utility"))
     """The checks, in the order of the report."""
+    features: tuple[Annotated[Features, BeforeValidator(_named, json_schema_input_type=str | Features)], ...] = tuple(
+        Features(use=name) for name in ("spectrum", "handcrafted", "labeler"))
+    """What the checks see images by: feature extractors, each by name or as {use: NAME, …its options}. Without it:
+    spectrum, handcrafted and labeler."""
     on_inconclusive: Literal["warn", "fail"] = "warn"
     """What an inconclusive check means for the verdict."""
     permutations: Annotated[int, Field(ge=19, le=100_000)] = 999

@@ -14,13 +14,13 @@ from synthgen.errors import PluginError
 from synthgen.plugins import Group
 from synthgen.recipe.check import Findings, Keys, spot
 from synthgen.recipe.problems import did_you_mean, problem_at
-from synthgen.recipe.schema import Evaluate, GateEntry, Generate, Open, Recipe, Train
+from synthgen.recipe.schema import FAMILY, Evaluate, Features, GateEntry, Generate, Open, Recipe, Train
 from synthgen.recipe.sections import PLUGIN_KEY, fields_of
 from synthgen.recipe.shipped import absolute_path, home_expanded
 from synthgen.recipe.tree import Node
 from synthgen.types import Json, Task
 
-ALWAYS_JUDGED = ("filter", "quarantine")               # what the gate measures without being asked
+ALWAYS_JUDGED = ("filter", "quarantine", "features")   # what the gate measures without being asked
 
 Settings = dict[Keys, dict[str, Json]]                # section → every option of its plug-in, defaults too
 
@@ -39,6 +39,7 @@ def check_plugins(findings: Findings) -> Settings:
         sections += [(("evaluate", "gate", i), entry, GateEntry) for i, entry in enumerate(entries)]
     else:
         sections += [(path, item, GateEntry) for path, item in findings.children("evaluate", "gate")]
+    sections += _extractors(findings, nothing)
     for path, section, model in sections:
         if isinstance(section.value, dict):
             _check_options(findings, path, section.value, model, settings)
@@ -66,6 +67,47 @@ def check_plugins(findings: Findings) -> Settings:
     return settings
 
 
+def _extractors(findings: Findings, nothing: Node) -> list[tuple[Keys, Node, type[Open]]]:
+    """The entries of `evaluate.features`; a name alone becomes the map that it is short for, unless it is no name."""
+    found: list[tuple[Keys, Node, type[Open]]] = []
+    if findings.get(("evaluate", "features")) is None:
+        names = [entry.use for entry in Evaluate().features]
+        return [(("evaluate", "features", i), Node({"use": Node(name, nothing.place)}, nothing.place), Features)
+                for i, name in enumerate(names)]
+    for path, item in findings.children("evaluate", "features"):
+        if isinstance(item.value, str):
+            if _find(findings, "features", item.value, path) is None:
+                continue
+            item.value = {"use": Node(item.value, item.place, raw=item.raw)}
+        found.append((path, item, Features))
+    return found
+
+
+def _check_families(findings: Findings) -> None:
+    """Tell families of features with one name, and extractors that learn from a pool that is not there."""
+    seen: set[str] = set()
+    natural = {FAMILY.get(p.name, p.name): p.name for p in plugins.installed("features")}
+    for path, item in findings.children("evaluate", "features"):
+        use, name = findings.text(*path, "use"), findings.text(*path, "name")
+        if use is None or use not in natural.values():
+            continue                                  # the schema, or the list of plug-ins, says so
+        family = name or FAMILY.get(use, use)
+        if natural.get(family, use) != use:
+            findings.say((*path, "name"), f'"{family}" is what the features of {natural[family]} are called',
+                         hint="give these another name.")
+        elif family in seen:
+            findings.say(path, f'the family "{family}" stands twice; every extractor needs a name of its own',
+                         hint="write {use: …, name: …}.", at=item.at)
+        seen.add(family)
+        try:
+            fits = getattr(plugins.find("features", use), "FITS", False)
+        except PluginError:
+            continue                                  # told where options are checked
+        if fits and findings.get(("data", "pool")) is None and ("data", "pool") not in findings.meant:
+            findings.say(path, f"the feature extractor {use} learns from the pool, but there is no pool", at=item.at,
+                         hint="add data.pool, or leave the extractor out.")
+
+
 def _find(findings: Findings, group: Group, name: str, path: Keys, also: tuple[str, ...] = ()) -> type | None:
     try:
         return plugins.find(group, name)
@@ -76,7 +118,7 @@ def _find(findings: Findings, group: Group, name: str, path: Keys, also: tuple[s
         else:
             node = findings.get(path)
             written = node.plain(secret=True) if node is not None else name
-            findings.say(path, f'there is no {group[:-1]} named "{written}"', hint=did_you_mean(name, names),
+            findings.say(path, f'there is no {plugins.NOUNS[group]} named "{written}"', hint=did_you_mean(name, names),
                          allowed=names or ["none is installed"])
     return None
 
@@ -119,10 +161,10 @@ def _does_task(findings: Findings, group: Group, plugin: type, name: str, path: 
     if tasks is None or task not in get_args(Task) or task in tasks:
         return
     if path == ("task",):
-        findings.say(path, f'the {group[:-1]} "{name}" does not do task {task}', allowed=tasks)
+        findings.say(path, f'the {plugins.NOUNS[group]} "{name}" does not do task {task}', allowed=tasks)
         return
     able = [p.name for p in plugins.installed(group) if task in getattr(plugins.find(group, p.name), "TASKS", ())]
-    findings.say(path, f'the {group[:-1]} "{name}" does not do task {task}', allowed=able)
+    findings.say(path, f'the {plugins.NOUNS[group]} "{name}" does not do task {task}', allowed=able)
 
 
 def keys_below(schema: Json, path: Keys) -> tuple[str, ...]:
@@ -219,6 +261,8 @@ def check_sense(findings: Findings) -> None:
             "every generator needs a name of its own")
     _unique(findings, list(findings.children("classes")), "every class needs a name of its own")
     _unique(findings, list(findings.children("export")), "write every format once")
+
+    _check_families(findings)
 
     task = findings.text("task")
     for part, _ in findings.children("data"):

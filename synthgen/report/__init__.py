@@ -1,7 +1,8 @@
 """The report: one offline HTML file that says first what a person needs to know, and its twins for machines.
 
-`facts` gathers what the run's folder says, `words` puts it into sentences, `pictures` and `charts` show it,
-`page.html` sets it. Nothing in it depends on when or where it is written: the same run, the same bytes.
+`facts` gathers what the run's folder says, `words` and `limits` put it into sentences, `gate` orders what was measured,
+`pictures`, `seen` and `charts` show it, `page.html` sets it. Nothing in it depends on when or where it is written: the
+same run, the same bytes.
 """
 
 from __future__ import annotations

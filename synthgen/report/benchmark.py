@@ -35,7 +35,8 @@ def charts_of(found: Mapping[str, Any]) -> list[Chart]:
     metric = found["metric"]
     title = words.NAMES[metric]
     sizes = list(dict.fromkeys(row["labelled"] for row in found["arms"]))
-    rows = {(row["labelled"], row["arm"]): row for row in found["arms"] if metric in row["scores"]}
+    rows = {(row["labelled"], row["arm"]): row for row in found["arms"]
+            if row["scores"].get(metric, {}).get("value") is not None}
     out = []
     for size in sizes:
         here = [row for (labelled, _), row in rows.items() if labelled == size]
@@ -47,8 +48,9 @@ def charts_of(found: Mapping[str, Any]) -> list[Chart]:
         out.append(Chart(f"{title} by labelled images", "95 % over seeds and test images", svg(
             lambda axes: _curves(axes, [(n, [(s, rows[s, n]) for s in sizes if (s, n) in rows]) for n in names],
                                  metric, "labelled images"), 5.4, 3.0, "sizes", f"{title} by labelled images")))
-    shares = sorted((row["real_share"], row) for (labelled, arm), row in rows.items()
-                    if labelled == sizes[-1] and arm.split("@")[0] in ("real", "mixed", "synthetic"))
+    shares = sorted(((row["real_share"], row) for (labelled, arm), row in rows.items()
+                     if labelled == sizes[-1] and arm.split("@")[0] in ("real", "mixed", "synthetic")),
+                    key=lambda pair: pair[0])
     if any("@" in row["arm"] for _, row in shares):
         out.append(Chart(f"{title} by real share of a batch", f"{sizes[-1]} labelled images", svg(
             lambda axes: _curves(axes, [("mixed", shares)], metric, "share of real images"), 4.6, 2.6, "ratios",
@@ -72,6 +74,7 @@ def _arms(axes: Any, rows: list[Mapping[str, Any]], metric: str) -> None:
     axes.set_yticks(range(len(rows)), [row["arm"] for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.8)
+    axes.margins(x=0.08)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=FAINT, lw=0.6)
     axes.set_axisbelow(True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from synthgen.overlay import Stretch, fit_to, sheet
-from synthgen.report.pictures import Album, Figure, Group, opened_test, picture, stretch_of, telling
+from synthgen.report.pictures import Album, Figure, Group, opened_test, picture, stretch_of
 from synthgen.report.source import OnDisk, evenly
 from synthgen.store import Stored, Subset
 from synthgen.types import Labels
@@ -30,7 +30,7 @@ def class_album(run: OnDisk) -> Album:
         tuple(Group(name, strips(part, names, stretch, "made")) for name, part in run.kept().items() if len(part)),
         strips(pool, names, stretch, "accepted", lambda labels: labels.image_state == "accepted"),
         mistakes(test, answers, names, stretch) if compared else strips(test, names, stretch, "in the test"),
-        compared, tuple(telling(run, stretch)), confusion(test, answers, len(names)) if compared else ())
+        compared, confusion(test, answers, len(names)) if compared else ())
 
 
 def strips(part: Stored | Subset, names: Sequence[str], stretch: Stretch, word: str,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from synthgen.benchmark.words import first_line
+from synthgen.report.gate import softened, waivers_in_force
+from synthgen.report.limits import limits
 from synthgen.report.source import OnDisk, evenly
-from synthgen.report.words import headline, limits, next_steps, other_reasons, reasons
+from synthgen.report.words import headline, next_steps, other_reasons, reasons
 from synthgen.stages import train
 from synthgen.store import Stored
 from synthgen.types import Json
@@ -51,13 +54,15 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
             "pool": verdict["pool"] if verdict else None,
         },
         "measurements": verdict["measurements"] if verdict else [],
+        "waivers": _waivers(run, verdict),
+        "benchmark": _benchmark(run),
         "curves": _curves(run),
         "left_out": _left_out(run),
         "exports": [{"format": f, **found} for f in recipe.export if (found := run.of(f"7-export/{f}", "losses.json"))],
         "provenance": _provenance(run),
     }
     if verdict:
-        facts["headline"], found = headline(verdict), reasons(verdict)
+        facts["headline"], found = headline(verdict), softened(reasons(verdict), verdict["measurements"])
         facts["reasons"] = found + other_reasons(facts, 3 - len(found))
     else:
         facts["headline"], facts["reasons"] = _unfinished(stages)
@@ -105,7 +110,7 @@ def _unfinished(stages: Sequence[Json]) -> tuple[str, list[Json]]:
     if ahead:
         why.append(f"Still to come: {', '.join(ahead)}.")
     why.append("Whether synthetic data helps is known only after evaluate.")
-    return text, [{"verdict": "skipped", "check": "", "text": t} for t in why]
+    return text, [{"verdict": "skipped", "check": "", "text": t, "missed": False} for t in why]
 
 
 def _has_test(verdict: Mapping[str, Json]) -> bool:
@@ -143,6 +148,18 @@ def _label(run: OnDisk) -> Json:
     return found and {**found, "accept": run.recipe.label.accept, "ignore": run.recipe.label.ignore}
 
 
+def _waivers(run: OnDisk, verdict: Json) -> list[Json]:
+    said = [w.model_dump(mode="json") for w in run.recipe.evaluate.waivers]
+    return waivers_in_force(verdict["measurements"] if verdict else [], said)
+
+
+def _benchmark(run: OnDisk) -> Json:
+    """What `synthgen benchmark` found in this folder: its first line, how many seeds and test images; None without."""
+    found = run.benchmark()
+    return found and {"first": first_line(found), "seeds": len(found["seeds"]), "test_images": found["test_images"],
+                      "page": (run.folder / "benchmark/index.html").is_file()}
+
+
 def _curves(run: OnDisk) -> dict[str, Json]:
     """(step, loss) pairs by training; what a trainer does not keep is not here."""
     names = [u for u in run.units if u.startswith("4-train/") and u != train.MODEL and run.state(u) == "done"]
@@ -151,7 +168,7 @@ def _curves(run: OnDisk) -> dict[str, Json]:
 
 
 def _left_out(run: OnDisk) -> dict[str, Json]:
-    """What was not used, and why: quarantined input, leaks, dropped samples."""
+    """What was not used, and why: quarantined input, leaks, dropped samples, samples taken out after generation."""
     quarantine = {}
     for name in PARTS:
         rows = run.lines(f"0-ingest/{name}", "quarantine.jsonl")
@@ -159,6 +176,7 @@ def _left_out(run: OnDisk) -> dict[str, Json]:
             counts = Counter(row["what"] for row in rows)
             quarantine[name] = {"count": len(rows), "reasons": dict(counts.most_common(LISTED)), "items": rows[:LISTED]}
     dropped = run.lines("2-filter", "dropped.jsonl")
+    taken = run.lines("2-screen/quarantine", "quarantine.jsonl")
     guard = run.of("0-ingest/guard", "guard.json") or {"leaks": []}
     return {
         "quarantine": quarantine,
@@ -167,6 +185,11 @@ def _left_out(run: OnDisk) -> dict[str, Json]:
             "count": len(dropped),
             "reasons": dict(Counter(d["reason"] for d in dropped).most_common(LISTED)),
             "items": dropped[:LISTED],
+        },
+        "taken_out": {
+            "count": len(taken),
+            "reasons": dict(Counter(f"{row['check']}: {row['reason']}" for row in taken).most_common(LISTED)),
+            "items": taken[:LISTED],
         },
     }
 

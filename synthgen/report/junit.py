@@ -10,14 +10,15 @@ from synthgen.types import Json
 
 def junit(name: str, measurements: Sequence[Json], verdict: str) -> str:
     """One test case per measurement: what refuses is a failure, what could not be run an error, what was not decided or
-    only warns is skipped with its reason; and one case for the verdict as a whole.
+    only warns is skipped with its reason, what decides nothing (info) passes; and one case for the verdict as a whole.
 
     measurements: as `checks.as_json` gives them.
     """
     suite = ET.Element("testsuite", name=name)
     for m in measurements:
         case = ET.SubElement(suite, "testcase", classname=m["check"], name=m["name"])
-        tag = {"pass": "", "fail": "failure" if m["hard"] else "skipped", "error": "error"}.get(m["verdict"], "skipped")
+        failed = "failure" if m["hard"] else "skipped"
+        tag = {"pass": "", "info": "", "fail": failed, "error": "error"}.get(m["verdict"], "skipped")
         if tag:
             why = f"{m['verdict']}: {m['why']}"
             ET.SubElement(case, tag, message=_printable(why)).text = _printable(m["remedy"])

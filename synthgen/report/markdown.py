@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from synthgen.report.gate import meant, softened
 from synthgen.stages.markdown import escaped, table
 from synthgen.stages.words import VERDICTS, counted, headline, number, once, reasons, sentence, span, weight_of
 from synthgen.types import Json
@@ -21,10 +22,10 @@ def gate_table(name: str, verdict: Mapping[str, Json]) -> str:
     # Where nothing asked whether the data help, a headline about it would only confuse.
     line = headline(verdict) if utility else VERDICTS[verdict["verdict"]]
     lines = [f"## {escaped(name)}: {escaped(line)}", ""]
-    lines += [f"{k}. {x['verdict']}, {escaped(x['check'])}: {escaped(x['text'])}"
-              for k, x in enumerate(reasons(verdict), 1)]
+    lines += [f"{k}. {x['verdict']}{', bound missed' * x['missed']}, {escaped(x['check'])}: {escaped(x['text'])}"
+              for k, x in enumerate(softened(reasons(verdict), measured), 1)]
     lines += table(["verdict", "check", "found", "value", "95 % interval", "images"], (
-        [m["verdict"], escaped(f"{m['check']}: {m['name']}"), escaped(once(m)), _value(m), span(m["interval"]), _n(m)]
+        [meant(m), escaped(f"{m['check']}: {m['name']}"), escaped(once(m)), _value(m), span(m["interval"]), _n(m)]
         for m in measured))
     passed = sum(m["verdict"] == "pass" for m in measured)
     lines += ["", f"{passed} of {counted(len(measured), 'measurement')} passed."]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from synthgen.overlay import REVIEW, WRONG, css
-from synthgen.report import charts, words
+from synthgen.report import charts, gate, words
+from synthgen.report.benchmark import charts_of
 from synthgen.report.classes import STRIP_WIDTH, class_album
 from synthgen.report.pictures import HITS, album, legend
+from synthgen.report.seen import seen, taken_out
 from synthgen.report.source import OnDisk
 from synthgen.types import Json
 
@@ -28,7 +30,8 @@ def environment() -> Environment:
     )
     made.filters |= {"number": words.number, "span": words.span, "sentence": words.sentence, "once": words.once,
                      "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=2)}
-    made.globals |= {"counted": words.counted, "ruler": charts.ruler, "strip_width": STRIP_WIDTH}
+    made.globals |= {"counted": words.counted, "ruler": charts.ruler, "strip_width": STRIP_WIDTH,
+                     "meaning": gate.meaning, "missed": gate.missed}
     return made
 
 
@@ -49,6 +52,8 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
              "curve": charts.curve_chart(facts["curves"]) if facts["curves"] else "",
              "trainings": charts.trainings(facts["curves"])}
     word, _, said = facts["headline"].partition(": ")
+    shown = class_album(run) if classify else album(run, longest)
+    benchmark, early = run.benchmark(), run.of("2-screen/verdict", "verdict.json")
     text = (
         environment()
         .get_template("page.html")
@@ -59,12 +64,17 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
             style=style(),
             where=words.where(facts, ".."),
             unread=words.unread(facts),
-            album=class_album(run) if classify else album(run, longest),
+            album=shown,
+            seen=seen(run, shown.stretch, longest),
+            taken=taken_out(run, shown.stretch, longest),
+            benchmark=charts_of(benchmark) if benchmark else [],
             classify=classify,
             legend=legend(facts["classes"])[:LEGEND],
             more_classes=max(0, len(facts["classes"]) - LEGEND),
             chart=chart,
-            gate=gate(facts["measurements"]),
+            gate=gate.groups(facts["measurements"]),
+            early=early is not None and early["verdict"] == "fail",
+            readers=gate.for_readers(facts["measurements"]),
             arms=arms,
             tone=tone(facts),
             colours={"hit": css(HITS), "wrong": css(WRONG), "review": css(REVIEW)},
@@ -86,12 +96,3 @@ def tone(facts: Mapping[str, Json]) -> str:
     if facts["verdict"] == "pass" and (utility is None or not utility["why"].startswith(("HELPS", "NON-INFERIOR"))):
         return "warn"
     return str(facts["verdict"])
-
-
-def gate(measurements: Sequence[Mapping[str, Json]]) -> list[Json]:
-    """The gate's rows by check; `folded` where all of many passed, since nobody needs them one by one."""
-    groups: dict[str, list[Mapping[str, Json]]] = {}
-    for m in measurements:
-        groups.setdefault(m["check"], []).append(m)
-    return [{"check": check, "rows": rows, "folded": len(rows) > 3 and all(m["verdict"] == "pass" for m in rows)}
-            for check, rows in groups.items()]

@@ -75,7 +75,6 @@ class Album:
     pool: tuple[Figure, ...] = ()
     test: tuple[Figure, ...] = ()
     compared: bool = False                       # the test's figures show the labeler's labels beside the truth
-    telling: tuple[Group, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = field(default=())
 
 
@@ -117,7 +116,6 @@ def album(run: OnDisk, longest: int = LONGEST) -> Album:
         if compared
         else tuple(draws.known(test[k]) for k in evenly(len(test), TEST)),
         compared,
-        tuple(telling(run, draws.stretch)),
     )
 
 
@@ -282,22 +280,6 @@ def _pixels(out: Image, truth: Labels, mine: Labels) -> tuple[Image, str]:
         out,
         f"Dice {2 * int(((right == ours) & (right > 0)).sum()) / both:.2f}" if both else "nothing there, nothing found",
     )
-
-
-def telling(run: OnDisk, stretch: Stretch, most: int = 8, cell: int = 128) -> Iterator[Group]:
-    """For each measurement that names its worst samples: a strip of them."""
-    places = {part.stored.entries[i].id: (part, k) for part in run.kept().values() for k, i in enumerate(part.indices)}
-    verdict = run.of("6-evaluate", "verdict.json")
-    for m in verdict["measurements"] if verdict else ():
-        ids = [i for i in m["worst"] if i in places][:most]
-        if m["verdict"] == "pass" or not ids:
-            continue
-        figures = []
-        for name in ids:
-            part, k = places[name]
-            shown, _ = fit_to(stretch(part[k].image), cell)
-            figures.append(Figure((picture(shown, f"synthetic image {name}"),), name))
-        yield Group(f"{m['check']}, {m['name']}", tuple(figures), m["remedy"])
 
 
 def name_of(sample: Sample) -> str:

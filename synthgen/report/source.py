@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -102,6 +103,10 @@ class OnDisk:
             return {**early, "test": {}, "pool": None}
         return found
 
+    def benchmark(self) -> Json:
+        """What `synthgen benchmark` wrote into this folder; None when it has not, or not to its end."""
+        return self.json("benchmark/benchmark.json")
+
     def lines(self, unit: str, file: str) -> list[Mapping[str, Json]]:
         """The JSON lines of a unit that stands."""
         path = self.folder / unit / file
@@ -118,18 +123,23 @@ class OnDisk:
         """Names of the generators that make something."""
         return [g.name for g in self.recipe.generate if g.enabled and g.count]
 
+    def made(self) -> Subset:
+        """All synthetic samples, with the labels that the filter left them: those too that were dropped or taken out
+        later."""
+        whole = Stored(*(self.folder / f"1-generate/{name}" / "shards" for name in self.generators
+                         if self.state(f"1-generate/{name}") == "done"))
+        index = self.of("2-filter", "index.json")
+        return Subset(whole, range(len(whole)), None if index is None else index["labels"])
+
     def kept(self) -> dict[str, Subset]:
         """The synthetic samples by generator: what the filter left, or all of them before it."""
-        parts = {name: self.stored(f"1-generate/{name}", "shards") for name in self.generators}
-        index = self.of("2-filter", "index.json")
-        whole = Stored(*(folder for part in parts.values() for folder in part.folders))
-        keep = range(len(whole)) if index is None else index["kept"]
+        ends = np.cumsum([len(self.stored(f"1-generate/{name}", "shards")) for name in self.generators]).tolist()
+        index, made = self.of("2-filter", "index.json"), self.made()
         out = {row["id"] for row in self.lines("2-screen/quarantine", "quarantine.jsonl")}
-        keep = [k for k in keep if whole.entries[k].id not in out] if out else keep
-        labels = None if index is None else index["labels"]
-        ends = np.cumsum([len(part) for part in parts.values()]).tolist()
-        return {name: Subset(whole, [k for k in keep if end - len(part) <= k < end], labels)
-                for (name, part), end in zip(parts.items(), ends, strict=True)}
+        keep = [k for k in (made.indices if index is None else index["kept"])
+                if made.stored.entries[k].id not in out]
+        return {name: Subset(made.stored, [k for k in keep if start <= k < end], made.changed)
+                for name, (start, end) in zip(self.generators, pairwise([0, *ends]), strict=True)}
 
 
 def evenly(n: int, most: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from synthgen.report.gate import meant
 from synthgen.report.page import arm_names
 from synthgen.report.words import SHORT, counted, number, once, sentence, span, unread, where
 from synthgen.stages.markdown import escaped, table
@@ -27,12 +28,15 @@ def markdown(facts: Mapping[str, Json]) -> str:
     if metrics:
         lines += table(["", "images", *(SHORT[m] for m in metrics)],
                        ([name, str(scores["n"]), *(_score(scores.get(m)) for m in metrics)] for name, scores in rows))
-    found = [m for m in facts["measurements"] if m["verdict"] != "pass"]
-    if facts["measurements"]:
-        passed = len(facts["measurements"]) - len(found)
-        lines += ["", f"The gate: {passed} of {counted(len(facts['measurements']), 'measurement')} passed."]
+    if facts["benchmark"]:
+        lines += ["", f"**Benchmark**: {escaped(facts['benchmark']['first'])}"]
+    # Numbers that decide nothing would only hide those that do.
+    judged = [m for m in facts["measurements"] if m["verdict"] != "info"]
+    found = [m for m in judged if m["verdict"] != "pass"]
+    if judged:
+        lines += ["", f"The gate: {len(judged) - len(found)} of {counted(len(judged), 'measurement')} passed."]
     lines += table(["verdict", "check", "found", "value", "n"], (
-        [m["verdict"], escaped(f"{m['check']}: {m['name']}"), escaped(once(m)), number(m["value"]),
+        [meant(m), escaped(f"{m['check']}: {m['name']}"), escaped(once(m)), number(m["value"]),
          "/".join(map(str, m["n"]))] for m in found))
     lines += ["", "**Next**", ""]
     for step in facts["next"]:

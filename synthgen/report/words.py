@@ -1,4 +1,4 @@
-"""The report in words: what the numbers can show, what was left out, where the dataset is, and what to do.
+"""The report in words: what was left out, where the dataset is, and what to do.
 
 What was decided and why stands in `synthgen.stages.words`, since the card of an export says it too.
 """
@@ -24,8 +24,8 @@ from synthgen.stages.words import (
 )
 from synthgen.types import Json
 
-__all__ = ["METRICS", "SHORT", "VERDICTS", "counted", "headline", "limits", "main_utility", "next_steps", "number",
-           "once", "other_reasons", "reasons", "sentence", "span", "unread", "where"]
+__all__ = ["METRICS", "SHORT", "VERDICTS", "counted", "headline", "main_utility", "next_steps", "number", "once",
+           "other_reasons", "reasons", "refuses", "sentence", "span", "unread", "weight_of", "where"]
 
 
 def other_reasons(facts: Mapping[str, Json], most: int) -> list[Json]:
@@ -45,7 +45,7 @@ def other_reasons(facts: Mapping[str, Json], most: int) -> list[Json]:
             f"Of the pool's labels {states['accepted']:,} were accepted, {states['to_review']:,} wait for a person, "
             f"{states['ignored']:,} were ignored."
         )
-    return [{"verdict": "skipped", "check": "", "text": text} for text in out[:most]]
+    return [{"verdict": "skipped", "check": "", "text": text, "missed": False} for text in out[:most]]
 
 
 def where(facts: Mapping[str, Json], folder: str) -> str:
@@ -78,57 +78,6 @@ def unread(facts: Mapping[str, Json]) -> list[str]:
     return out
 
 
-def limits(facts: Mapping[str, Json]) -> list[str]:
-    """What the numbers can and cannot show at this n, a sentence each."""
-    out: list[str] = []
-    data, verdict = facts["data"], facts["verdict"]
-    test = data.get("test")
-    if verdict and test is None:
-        out.append("There is no labelled test split: how good the labels are was not measured on data that nobody "
-                   "trained on.")
-    elif verdict:
-        out.append(_of_test(facts, test["images"]))
-    seed = data.get("seed")
-    if seed and verdict and facts["synthetic"]["kept"] and seed["images"] < 20:
-        out.append(f"Realism and drift compare with few real images ({seed['images']} in the seed"
-                   + (f", {data['pool']['images']} in the pool" if "pool" in data else "")
-                   + "): only coarse differences can be seen, and a check that passes has ruled out only what its row "
-                     "calls the smallest detectable effect.")
-    if facts["label"]:
-        known = verdict and facts["scores"]["pool"]
-        unseen = "Nobody looked at the pool's labels: how many of them are wrong is "
-        out.append(
-            f"The pool's labels were scored against labels that were kept aside ({counted(known['n'], 'image')}); "
-            "with your own pool nobody has these."
-            if known
-            else unseen + ("not known." if test is None else "known only as far as the test split is like the pool.")
-        )
-    if facts["scores"]["test"]:
-        out.append(
-            "Each labeler was trained once, from one random seed. The intervals hold the luck of which images are "
-            "in the test split, not that of the training."
-        )
-    return out
-
-
-def _of_test(facts: Mapping[str, Json], n: int) -> str:
-    utility = main_utility(facts["measurements"])
-    text = f"The test split holds {counted(n, 'image')}"
-    if utility and utility["interval"]:
-        low, high = utility["interval"]
-        text += (f": a difference in {SHORT.get(utility['name'], utility['name'])} smaller than about "
-                 f"{number((high - low) / 2)} between seed alone and seed + synthetic cannot be told from chance")
-        if utility["remedy"] and utility["verdict"] == "inconclusive":
-            text += f"; {utility['remedy']}"
-    else:
-        row = facts["scores"]["test"].get("mixed", {})
-        known = [(m, row[m]["interval"]) for m in SHORT if m in row and None not in row[m]["interval"]]
-        text += "".join(f"; {SHORT[m]} is known to about ±{number((high - low) / 2)}" for m, (low, high) in known[:1])
-    if n < 5:
-        text += ". Below 5 images nothing is decided, whatever the intervals say"
-    return text + "."
-
-
 def next_steps(facts: Mapping[str, Json]) -> list[Json]:
     """What to do, {"text", "command"}, first things first; command is None where there is nothing to type."""
     overrides = "".join(f" -S {o}" for o in facts["provenance"]["overrides"])
@@ -154,7 +103,7 @@ def next_steps(facts: Mapping[str, Json]) -> list[Json]:
                      f"synthgen label IMAGES --model {folder}/4-train/model --out LABELLED"))
     told: set[str] = set()
     for m in sorted(facts["measurements"], key=weight_of):
-        if m["verdict"] != "pass" and m["remedy"] and m["remedy"] not in told and len(told) < 4:
+        if m["verdict"] not in ("pass", "info") and m["remedy"] and m["remedy"] not in told and len(told) < 4:
             told.add(m["remedy"])
             out.append(_step(sentence(f"{m['check']}, {m['name']}: {m['remedy']}")))
     return [*out, _step("After a change, see what would be made anew, then run.", f"synthgen plan RECIPE{overrides}")]

@@ -17,8 +17,9 @@ from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, filter, ingest, keys, label, screen, train, version_of  # noqa: A004
-from synthgen.stages.evidence import built, features_of, one_per_layout, waivers_of
+from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, label, screen, train, version_of  # noqa: A004
+from synthgen.stages.agreement import agreement_of
+from synthgen.stages.evidence import NOTHING, built, families, features_of, one_per_layout, waivers_of
 from synthgen.store import Stored, read_json, write_all, write_json
 from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Measurement, Origin, Task, Verdict
 
@@ -33,18 +34,22 @@ METRICS: dict[Task, tuple[str, ...]] = {
 
 
 def units(job: Job) -> list[Unit]:
-    """One unit."""
+    """What extractors learn where the screen has not asked for it already, and the verdict."""
     section = job.recipe.evaluate
+    known = {u.name for u in screen.units(job)}
+    learned = [u for u in evidence.units(job) if u.name not in known] if filter.units(job) else []
     data = [u for u in ingest.units(job) if u.name != "0-ingest/guard"]
     before = data + filter.units(job) + screen.taken_out(job) + train.units(job) + label.units(job)
     checks = {e.check: [version_of("checks", e.check), e.options] for e in section.gate}
     return [
+        *learned,
         Unit(
             "6-evaluate",
             {
                 "code": CODE,
                 **section.model_dump(mode="json"),
                 "checks": checks,
+                "features": evidence.needs(job, late=True),
                 "waivers in force": [w.in_force for w in waivers_of(section)],
                 "seed": job.recipe.seed,
                 "label": job.recipe.label.model_dump(),
@@ -56,7 +61,7 @@ def units(job: Job) -> list[Unit]:
 
 
 def verdict(job: Job) -> Json:
-    """What the gate said: {"verdict", "measurements", "test", "pool"}.
+    """What the gate said: {"verdict", "measurements", "extractors", "test", "pool"}.
 
     The test images with the labels that they got stand as shards in `test-labels` beside it.
     """
@@ -95,19 +100,25 @@ def _make(job: Job, folder: Path) -> None:
         "seed": ingest.part(job, "seed"),
         "pool": ingest.part(job, "pool"),
     }
-    evidence = Evidence(
+    # Made before the checks run, which turn every exception into a measurement: a missing package is to stop the run.
+    made = features_of(parts, families(job, arms.get("real"))) if len(synthetic) else NOTHING
+    def asks(check: str) -> bool:
+        return any(entry.check == check for entry in recipe.evaluate.gate)
+
+    found = Evidence(
         synthetic,
         parts["seed"],
         parts["pool"],
         test,
         recipe.classes,
         recipe.task,
-        features_of(parts, arms.get("real")) if len(synthetic) else {},
+        made.features,
         scores,
         independent,
+        agreement_of(job, independent) if asks("agreement") else {},
     )
-    measurements = run_checks(built(recipe.evaluate), evidence, recipe.seed) if len(synthetic) else []
-    measurements += losses_of(job) + screen.losses(job)
+    measurements = run_checks(built(recipe.evaluate), found, recipe.seed) if len(synthetic) else []
+    measurements += made.notes() + losses_of(job) + screen.losses(job)
     measurements = waive(measurements, waivers_of(recipe.evaluate))
     rng = rng_of(seed_of(recipe.seed, "evaluate", "scores"))
     write_json(folder / "scores.json", {"test": scores, "pool": pool_scores})
@@ -116,6 +127,7 @@ def _make(job: Job, folder: Path) -> None:
         {
             "verdict": verdict_of(measurements, recipe.evaluate.on_inconclusive),
             "measurements": [as_json(m) for m in measurements],
+            "extractors": made.extractors,
             "test": {arm: summary(s["per_image"], recipe.task, rng) for arm, s in scores.items()},
             "pool": {"simulated_truth": True, **summary(pool_scores, recipe.task, rng)} if pool_scores else None,
         },

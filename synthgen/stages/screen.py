@@ -17,8 +17,8 @@ from pathlib import Path
 from synthgen import plugins
 from synthgen.checks import as_json, run_checks, verdict_of, waive
 from synthgen.recipe.schema import GateEntry
-from synthgen.stages import Job, Unit, filter, ingest, keys, version_of  # noqa: A004
-from synthgen.stages.evidence import built, features_of, one_per_layout, waivers_of
+from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, version_of  # noqa: A004
+from synthgen.stages.evidence import NOTHING, Made, built, families, features_of, one_per_layout, waivers_of
 from synthgen.store import Subset, read_json, write_atomic, write_json
 from synthgen.types import Dataset, Evidence, Flag, Json, Measurement
 
@@ -27,7 +27,8 @@ QUARANTINE, VERDICT = "2-screen/quarantine", "2-screen/verdict"
 
 
 def units(job: Job) -> list[Unit]:
-    """What is taken out, and the verdict on what remains; none without synthetic samples or without checks for it."""
+    """What is taken out, what extractors learn, and the verdict on what remains; none without synthetic samples or
+    without checks for it."""
     section = job.recipe.evaluate
     early = _entries(job, "EARLY")
     if not filter.units(job) or not early:
@@ -36,9 +37,11 @@ def units(job: Job) -> list[Unit]:
     waived = [[w.check, w.name, w.in_force] for w in waivers_of(section)]
     first = taken_out(job)
     data = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool")]
-    needs = {"code": CODE, "checks": _named(early), **rules, "waivers": waived, "seed": job.recipe.seed,
+    learned = evidence.units(job) if _wants_features(early) else []
+    seen = {"features": evidence.needs(job, late=False)} if _wants_features(early) else {}
+    needs = {"code": CODE, "checks": _named(early), **rules, "waivers": waived, "seed": job.recipe.seed, **seen,
              "after": keys([*data, *filter.units(job), *first])}
-    return [*first, Unit(VERDICT, needs, partial(_judge, job))]
+    return [*first, *learned, Unit(VERDICT, needs, partial(_judge, job))]
 
 
 def taken_out(job: Job) -> list[Unit]:
@@ -55,6 +58,11 @@ def taken_out(job: Job) -> list[Unit]:
 def _entries(job: Job, mark: str) -> list[GateEntry]:
     """The gate's entries whose check carries a mark: FLAGS judges single samples, EARLY needs no labeler."""
     return [e for e in job.recipe.evaluate.gate if getattr(plugins.find("checks", e.check), mark, False)]
+
+
+def _wants_features(entries: Sequence[GateEntry]) -> bool:
+    """Whether any of them does more than judge single samples, for which features are not needed."""
+    return any(not getattr(plugins.find("checks", e.check), "FLAGS", False) for e in entries)
 
 
 def _named(entries: Sequence[GateEntry]) -> Json:
@@ -82,7 +90,7 @@ def quarantined(job: Job) -> list[Mapping[str, Json]]:
 
 
 def verdict(job: Job) -> Json:
-    """{"verdict", "measurements", "before"} after generation; None where nothing is screened."""
+    """{"verdict", "measurements", "extractors"} after generation; None where nothing is screened."""
     return read_json(job.work.path(VERDICT) / "verdict.json") if units(job) else None
 
 
@@ -105,7 +113,7 @@ def losses(job: Job) -> list[Measurement]:
 
 
 def _take_out(job: Job, folder: Path) -> None:
-    found = _measured(job, filter.kept(job), _entries(job, "FLAGS"))
+    found, _ = _measured(job, filter.kept(job), _entries(job, "FLAGS"))
     seen: dict[str, tuple[str, Flag]] = {}
     for m in found:
         for flag in m.flagged:
@@ -118,24 +126,25 @@ def _take_out(job: Job, folder: Path) -> None:
 
 def _judge(job: Job, folder: Path) -> None:
     section = job.recipe.evaluate
-    measured = _measured(job, kept(job), _entries(job, "EARLY")) + losses(job)
-    measured = waive(measured, waivers_of(section))
+    measured, made = _measured(job, kept(job), _entries(job, "EARLY"))
+    measured = waive(measured + made.notes() + losses(job), waivers_of(section))
     write_json(folder / "verdict.json", {"verdict": verdict_of(measured, section.on_inconclusive),
-                                         "measurements": [as_json(m) for m in measured]})
+                                         "measurements": [as_json(m) for m in measured],
+                                         "extractors": made.extractors})
 
 
-def _measured(job: Job, synthetic: Subset, entries: Sequence[GateEntry]) -> list[Measurement]:
+def _measured(job: Job, synthetic: Subset, entries: Sequence[GateEntry]) -> tuple[list[Measurement], Made]:
+    """What the checks found, and the features that they had."""
     recipe = job.recipe
     if not len(synthetic):
         return [Measurement("integrity", "samples", "fail", 0.0, "samples", "no synthetic sample is left", hard=True,
-                            remedy="see synthgen preview; the generator or the filter is at fault")]
+                            remedy="see synthgen preview; the generator or the filter is at fault")], NOTHING
     independent = one_per_layout(synthetic)
     parts: dict[str, Dataset] = {"synthetic": independent, "seed": ingest.part(job, "seed"),
                                  "pool": ingest.part(job, "pool")}
-    wants_features = any(not getattr(plugins.find("checks", e.check), "FLAGS", False) for e in entries)
-    features = features_of(parts, None) if wants_features else {}
-    evidence = Evidence(synthetic, parts["seed"], parts["pool"], (), recipe.classes, recipe.task, features,
-                        independent=independent)
+    made = features_of(parts, families(job, None)) if _wants_features(entries) else NOTHING
+    found = Evidence(synthetic, parts["seed"], parts["pool"], (), recipe.classes, recipe.task, made.features,
+                     independent=independent)
     section = recipe.evaluate.model_copy(update={"gate": tuple(entries)})
     job.say("screen", 0, 0)
-    return run_checks(built(section), evidence, recipe.seed)
+    return run_checks(built(section), found, recipe.seed), made

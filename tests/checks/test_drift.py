@@ -31,7 +31,7 @@ def draw(rng, n, side=10.0, per_image=6, cls=0.5, place=50.0, stretch=1.0):
 
 def run(synthetic, seed, classes=("a", "b"), task="detect", **options):
     found = Evidence(synthetic, seed, (), (), classes, task, {})
-    return {m.name: m for m in Drift(**{"permutations": 99, **options})(found, RNG(0))}
+    return {m.name: m for m in Drift(**{"permutations": 399, **options})(found, RNG(0))}
 
 
 def test_labels_like_the_seeds_pass_with_many_images():
@@ -180,6 +180,6 @@ def test_false_alarms_stay_under_the_nominal_level():
     for k in range(200):
         rng = RNG(k)
         a, b = draw(rng, 10, per_image=2), draw(rng, 10, per_image=2)
-        found = run(a, b, permutations=19, max_effect=0.05, max_share=0.02)
+        found = run(a, b, permutations=199, max_effect=0.05, max_share=0.02)
         failed.update(m.name for m in found.values() if m.verdict == "fail" and m.name != "class coverage")
     assert max(failed.values(), default=0) <= 10, failed

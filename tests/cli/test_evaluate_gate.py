@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
 import PIL.Image
@@ -15,6 +15,7 @@ from synthgen.cli import main
 from synthgen.formats.coco import Coco
 from synthgen.formats.images import Images
 from synthgen.testing import tiny_real
+from synthgen.types import Verdict
 
 NAMES = ["round", "long"]
 QUICK = ["--permutations", "99"]
@@ -56,7 +57,8 @@ def test_the_order_and_the_names_of_files_change_no_number(pair: Path, capsys: p
     shutil.rmtree("synthetic")
     Coco().write((s.__class__(f"z{k}", s.image, s.labels) for k, s in enumerate(samples)), Path("synthetic"), NAMES)
     after = measured(capsys)
-    assert [{**m, "worst": ()} for m in before] == [{**m, "worst": ()} for m in after]
+    names = {"worst": (), "best": ()}
+    assert [{**m, **names} for m in before] == [{**m, **names} for m in after]
 
 
 def test_a_broken_label_refuses_with_4_and_names_the_file(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +114,7 @@ def test_the_markdown_for_a_pull_request_is_written_when_it_passes_and_when_it_i
     first = Path("found.md").read_text("utf-8").splitlines()
     assert first[0].startswith("## synthetic against real: PASS")
     found = measured(capsys)
-    assert sum(line.startswith(("| pass |", "| warn |", "| inconclusive |")) for line in first) == len(found) > 15
+    assert sum(line.startswith(tuple(f"| {v} |" for v in get_args(Verdict))) for line in first) == len(found) > 15
     assert f"{sum(m['verdict'] == 'pass' for m in found)} of {len(found)} measurements passed." in first
     shutil.rmtree("synthetic")
     Images().write(iter(tiny_real(16, seed=2)), Path("synthetic"), NAMES)

@@ -146,7 +146,7 @@ classes: [dot]
 data: {seed: {path: .}}
 generate: [{name: a, use: dots}]
 train: {use: stub}
-evaluate: {gate: [{check: shape}]}
+evaluate: {gate: [{check: shape}], features: [shapes]}
 export: [lines]
 """
 

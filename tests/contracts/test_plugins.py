@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from synthgen import plugins
+from synthgen.features.labeler import LabelerFeatures
 from synthgen.metrics.accuracy import score_image
 from synthgen.metrics.features import handcrafted, spectrum
 from synthgen.testing import check_check, check_format, check_generator, check_trainer, tiny_context, tiny_real
+from synthgen.testing_features import check_features
 from synthgen.types import Evidence, Mixture, Origin
+from synthgen_labeler.inference import CompactLabeler, Settings
+from synthgen_labeler.network import Shape, build
 
 # Options that make a plug-in quick enough for every test run; one that is not listed runs with its defaults.
 QUICK: dict[tuple[str, str], dict[str, Any]] = {
@@ -21,6 +25,8 @@ QUICK: dict[tuple[str, str], dict[str, Any]] = {
     ("checks", "realism"): {"permutations": 19},
     ("checks", "drift"): {"permutations": 19},
     ("checks", "utility"): {"resamples": 200},
+    ("features", "pool-ssl"): {"steps": 3, "batch": 4},
+    ("features", "random-conv"): {"nets": 2},
 }
 
 
@@ -45,6 +51,38 @@ def test_every_trainer_keeps_its_promises(name: str, tmp_path: Path) -> None:
     real = tiny_real(2)
     mixture = Mixture(real, np.ones(2, bool), np.full(2, 0.5))
     check_trainer(built("trainers", name), mixture, tiny_context(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DINOv2 of two narrow layers, as transformers writes it."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("dinov2")
+    transformers.utils.logging.disable_progress_bar()
+    config = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14)
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    size = {"height": 28, "width": 28}
+    transformers.models.bit.image_processing_pil_bit.BitImageProcessorPil(
+        size={"shortest_edge": 28}, crop_size=size).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", names("features"))
+def test_every_feature_extractor_keeps_its_promises(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "transformers":
+        check_features(plugins.build("features", name, {"path": str(request.getfixturevalue("tiny_vit"))}))
+    elif name == "labeler":
+        # The labeler takes 32 images at a time, which moves the last digits of their features.
+        check_features(LabelerFeatures().of(untrained_labeler(), "labeler"), tolerance=1e-4)
+    else:
+        check_features(built("features", name))
+
+
+def untrained_labeler() -> CompactLabeler:
+    """The compact labeler as it is before its first step."""
+    network = build(Shape(classes=2, width=8), "random", seed=3)
+    return CompactLabeler(network, Settings("instances", ("a", "b"), side=32))
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,24 @@ evaluate:
     - check: integrity
   on_inconclusive: fail
   permutations: 99
+  waivers:
+    - check: quarantine
+      name: taken out
+      reason: known and accepted
+      until: 2027-01-31
+      by: a person
+  max_quarantine: 0.2
+  features:
+    - spectrum
+    - use: shapes
+      name: other
 export: [coco, lines]
+benchmark:
+  arms: [real, mixed]
+  seeds: 3
+  seed_sizes: [4, 10]
+  ratios: [0.25]
+  margin: 0.05
 run:
   out: elsewhere
   device: cpu

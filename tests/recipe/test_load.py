@@ -64,7 +64,8 @@ def test_six_lines_are_a_whole_recipe(folder: Path) -> None:
     got = loaded(SMALL)
     assert got.resolved["train"] == {"use": "labeler", "calibration_folds": 2, "rounds": 3}
     assert [entry["check"] for entry in got.resolved["evaluate"]["gate"]] == [
-        "integrity", "realism", "drift", "utility"]
+        "integrity", "copying", "leakage", "mask_shift", "realism", "diversity", "appearance", "drift", "agreement",
+        "utility"]
 
 
 def test_what_is_resolved_loads_again_from_any_folder_as_the_same(full: str, folder: Path) -> None:
@@ -321,7 +322,7 @@ def test_overrides_reach_items_by_name_and_index_and_make_missing_sections(full:
     assert "scale" not in got.recipe.generate[0].options
     assert got.where("generate.0.count") == "-S generate.paste.count=50"
     assert loaded(SMALL, "filter.min_area=3").recipe.filter.min_area == 3
-    assert loaded(SMALL, "evaluate.gate.realism.max=3").resolved["evaluate"]["gate"][1]["max"] == 3
+    assert loaded(SMALL, "evaluate.gate.realism.max=3").resolved["evaluate"]["gate"][4]["max"] == 3
 
 
 def test_an_override_is_a_value_and_never_code(folder: Path) -> None:

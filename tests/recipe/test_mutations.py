@@ -15,7 +15,9 @@ from synthgen.errors import RecipeError
 from synthgen.recipe.load import load
 from synthgen.recipe.problems import InvalidRecipeError, Problem
 
-REQUIRED = {"schema", "name", "task", "classes", "data", "data.seed", "data.seed.path", "data.pool.path",
+REQUIRED = {"evaluate.waivers.check", "evaluate.waivers.reason", "evaluate.waivers.until", "evaluate.waivers.by",
+            "evaluate.features.use",
+            "schema", "name", "task", "classes", "data", "data.seed", "data.seed.path", "data.pool.path",
             "data.pool_truth.path", "data.test.path", "generate.name", "evaluate.gate.check"}
 
 
@@ -46,8 +48,9 @@ def keys_in(text: str) -> list[KeyAt]:
         path = ".".join([*(key for _, key, _ in stack), match[2]])
         after = [m for m in range(n + 1, len(lines)) if _indent(lines[m]) <= indent]
         parent = stack[-1][2] if stack else 1
-        if "- " in line:
-            parent = n                                     # a list item begins at its dash
+        # A list item begins at its dash.
+        dashes = [m for m in range(parent, n + 1) if lines[m].startswith(" " * (indent - 2) + "- ")]
+        parent = max(dashes, default=parent)
         found.append(KeyAt(path, n, indent, indent + len(match[2]), after[0] - 1, parent))
         stack.append((indent, match[2], n))
         found += [KeyAt(f"{path}.{inner[1]}", n, inner.start(1), inner.end(1), n, n)

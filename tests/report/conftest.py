@@ -75,6 +75,12 @@ def measurement(check: str, name: str, verdict: str, why: str, **more: Any) -> J
 
 
 @pytest.fixture
+def measured() -> Callable[..., Json]:
+    """Make a measurement."""
+    return measurement
+
+
+@pytest.fixture
 def fabricate(tmp_path: Path) -> Callable[..., Path]:
     """Make a run folder; gives its path."""
     return lambda **wanted: weave(tmp_path / "runs", Fabric(**wanted))

@@ -165,7 +165,10 @@ def test_the_answer_is_in_the_first_line_and_every_figure_comes_with_an_interval
     assert blind["verdict"] == "HARMS"
     assert blind["level"] > primary["level"] == 0.95              # the others share their 5 %
     for row in found["arms"]:
-        assert all(None not in score["interval"] for score in row["scores"].values())
+        for metric, score in row["scores"].items():
+            low, high = score["interval"]
+            assert 0 <= low <= score["value"] <= high
+            assert metric == "count_error" or high <= 1
     json.dumps(found, allow_nan=False)
 
 

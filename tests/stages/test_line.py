@@ -369,3 +369,13 @@ def steps_keys(project: Any) -> dict[str, Any]:
 
     job = job_of(project.load())
     return {u.name: u.needs for _, module in STAGES for u in module.units(job)}
+
+
+def test_a_second_process_on_the_same_run_folder_is_refused_with_code_6(
+    project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from synthgen.work import only_process
+
+    with only_process(project.run_folder):
+        assert main(["run", str(project.recipe)]) == 6
+    assert "is in use by process" in capsys.readouterr().err
