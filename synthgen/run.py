@@ -151,17 +151,17 @@ def make_unit(job: Job, name: str) -> None:
 
 
 class FileSay:
-    """Tells progress through a file per task, since a child process has no terminal."""
+    """Tells progress through a file per task, since a child process has no terminal. about: put before what is said."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, about: str = "") -> None:
+        self.folder, self.about = folder, about
 
     def __call__(self, what: str, done: float, total: float) -> None:
-        file = self.folder / what.replace(" ", "_")
+        file = self.folder / f"{self.about}{what}".replace(" ", "_").replace("/", "_")
         if total and done >= total:
             file.unlink(missing_ok=True)  # what is done is no news, and would be told again and again
             return
-        part = self.folder / f".{file.name}"
+        part = self.folder / f".{file.name}.{os.getpid()}"  # two processes may say the same
         part.write_text(f"{done} {total}")
         os.replace(part, file)
 

@@ -94,7 +94,8 @@ def analyse(bench: Bench) -> dict[str, Any]:
                                     "metric": main, "level": round(level, 4), "primary": arm.name == PRIMARY,
                                     **_compared(found_difference, table, recipe.benchmark.margin, level)})
     return {
-        "recipe": recipe.name, "task": recipe.task, "metric": main, "margin": recipe.benchmark.margin,
+        "recipe": recipe.name, "about": bench.about, "task": recipe.task, "metric": main,
+        "margin": recipe.benchmark.margin,
         "seeds": sorted({cell.seed for cell in bench.cells}), "test_images": table.images,
         "steps": recipe.train.options.get("steps"), "labelled": [counts[size] for size in sizes],
         "left_out": bench.left_out, "arms": rows, "comparisons": comparisons,
@@ -137,7 +138,7 @@ def _compared(found: Crossed, table: Table, margin: float, level: float) -> dict
 def _equivalents(bench: Bench, table: Table, draws: Resamples, main: str, sizes: Sequence[int | None],
                  counts: Mapping[int | None, int]) -> list[Json]:
     """Real-image equivalents of each arm at each size; none with one size, or a metric that is no share of 1."""
-    if len(sizes) < 2 or main in LOWER_IS_BETTER:
+    if len(sizes) < 2 or main in LOWER_IS_BETTER or table.seeds < FEWEST_SEEDS or table.images < FEW_IMAGES:
         return []
     real = [table.scores[size, "real", main] for size in sizes]
     labelled = [counts[size] for size in sizes]

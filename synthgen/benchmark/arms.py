@@ -10,7 +10,7 @@ import numpy as np
 
 from synthgen.augment import STRONG_CLASSIFY, STRONG_DENSE
 from synthgen.recipe.schema import ArmName, Recipe
-from synthgen.stages import Job, filter, generate, ingest  # noqa: A004 - the stage is called so
+from synthgen.stages import Job, generate, ingest, screen
 from synthgen.stages.mix import classes_of, weights_of
 from synthgen.store import Joined, Stored, Subset
 from synthgen.types import Mixture
@@ -22,9 +22,9 @@ HALF = 0.5  # share of real samples in a batch where the recipe mixes nothing (m
 class Arm:
     """What one labeler is trained on.
 
-    synthetic: none of it, what the filter kept, or all that was made. teacher: the arm whose labeler labels the pool
-    for this one. strong: strong augmentation in place of the recipe's. share: of each batch that is real; None = the
-    recipe's `mix.real`, or half where that is 1.
+    synthetic: none of it, what filter and gate left, or all that was made. teacher: the arm whose labeler labels the
+    pool for this one. strong: strong augmentation in place of the recipe's. share: of each batch that is real; None =
+    the recipe's `mix.real`, or half where that is 1.
     """
 
     name: str
@@ -66,9 +66,12 @@ def wanted(recipe: Recipe) -> tuple[list[Arm], dict[str, str]]:
         else:
             names += [n for n in (arm.teacher, name) if n is not None and n not in names]
     out = [ARMS[name] for name in sorted(names, key=list(ARMS).index)]
+    shares = {f"{share:g}": share for share in section.ratios if share != share_of(ARMS["mixed"], recipe)}
     if "mixed" in names:
-        out += [replace(ARMS["mixed"], name=f"mixed@{share:g}", words=f"the same with {share:.0%} real in each batch",
-                        share=share) for share in section.ratios if share != share_of(ARMS["mixed"], recipe)]
+        out += [replace(ARMS["mixed"], name=f"mixed@{name}", words=f"mixed, {name} of each batch real", share=share)
+                for name, share in shares.items()]
+    elif shares:
+        left_out["ratios"] = left_out.get("mixed", "the arm mixed was not asked for")
     return out, left_out
 
 
@@ -88,7 +91,7 @@ def mixture(job: Job, arm: Arm, pseudo: Stored) -> Mixture:
     """
     parts: list[tuple[Stored | Subset, bool]] = [(ingest.part(job, "seed"), True)] if arm.real else []
     if arm.synthetic != "none":
-        parts.append((filter.kept(job) if arm.synthetic == "kept" else generate.made(job), False))
+        parts.append((screen.kept(job) if arm.synthetic == "kept" else generate.made(job), False))
     if arm.teacher is not None and len(pseudo):
         parts.append((pseudo, False))
     others = sum(not real for _, real in parts)

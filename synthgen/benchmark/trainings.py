@@ -26,7 +26,7 @@ from synthgen.recipe.load import Loaded
 from synthgen.recipe.schema import Recipe
 from synthgen.run import FileSay, job_of
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, filter, generate, ingest, keys, label, train, version_of  # noqa: A004
+from synthgen.stages import Job, Unit, files_of, filter, generate, ingest, keys, label, screen, train, version_of  # noqa: A004
 from synthgen.store import Stored, Subset, read_json, write_all, write_json
 from synthgen.types import Json, Labeler, Origin, Sample
 from synthgen.work import Say, Work, in_parallel, key_of, only_process
@@ -52,13 +52,14 @@ class Cell:
 class Bench:
     """A benchmark: the job that its cells derive from (of the benchmark's own folder), what is trained and where.
 
-    sizes: labelled images that each size stands for (in all), in the order of `cells`.
+    about: the keys of the run's units that the answer is about; another key means that it is about something else.
     """
 
     job: Job
     arms: tuple[Arm, ...]
     left_out: dict[str, str]
     cells: tuple[Cell, ...]
+    about: dict[str, str]
 
 
 def bench_of(loaded: Loaded, say: Say) -> Bench:
@@ -68,17 +69,19 @@ def bench_of(loaded: Loaded, say: Say) -> Bench:
                         "synthgen data split")
     job = job_of(loaded, say)
     recipe, section = loaded.recipe, loaded.recipe.benchmark
-    limit = recipe.data.seed.limit
-    sizes: tuple[int | None, ...] = tuple(sorted(set(section.seed_sizes))) or (limit,)
-    # All labelled images are read; each cell draws its own from them.
-    whole = recipe.data.seed.model_copy(update={"limit": None, "limit_per_class": False})
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"seed": whole})})
+    sizes: tuple[int | None, ...] = tuple(sorted(set(section.seed_sizes))) or (None,)
+    # Reads the fingerprints of the data too, relative to the run's own folder.
+    about = {u.name: key_of(u.needs) for u in [*ingest.units(job), *train.units(job)]
+             if u.name.startswith("0-ingest/") or u.name == "4-train/mixed"}
+    if section.seed_sizes:
+        # All labelled images are read, and each cell draws its own from them.
+        whole = recipe.data.seed.model_copy(update={"limit": None, "limit_per_class": False})
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"seed": whole})})
     job = replace(job, recipe=recipe, device=device_of(recipe.run.device))
-    ingest.units(job)             # reads the fingerprints of the data, relative to the run's own folder
     job = replace(job, work=Work(job.work.folder / "benchmark"))
     arms, left_out = wanted(recipe)
     cells = tuple(Cell(size, recipe.seed + k) for size in sizes for k in range(section.seeds))
-    return Bench(job, tuple(arms), left_out, cells)
+    return Bench(job, tuple(arms), left_out, cells, about)
 
 
 def job_in(bench: Bench, cell: Cell) -> Job:
@@ -86,7 +89,9 @@ def job_in(bench: Bench, cell: Cell) -> Job:
     root = bench.job
     recipe = root.recipe.model_copy(update={"seed": cell.seed})
     there = {name: root.work.path(name) for name in DATA}
-    return replace(root, recipe=recipe, work=Work(root.work.folder / cell.folder, there))
+    job = replace(root, recipe=recipe, work=Work(root.work.folder / cell.folder, there))
+    # Cells are made side by side, and each says the same things.
+    return replace(job, say=FileSay(root.say.folder, f"{cell.folder} ")) if isinstance(root.say, FileSay) else job
 
 
 def train_all(bench: Bench, told: Callable[[str], None]) -> None:
@@ -107,6 +112,9 @@ def train_all(bench: Bench, told: Callable[[str], None]) -> None:
             if number == 0:
                 prepared = sorted({cell for cell, _ in missing}, key=bench.cells.index)
                 _side_by_side(bench, [(prepare, (bench, cell)) for cell in prepared], "benchmark images")
+            if missing:
+                names = [arm.name for arm in wave]
+                root.events.add("locked test opened", by="benchmark", arms=names, trainings=len(missing))
             _side_by_side(bench, [(train_one, (bench, cell, arm)) for cell, arm in missing], "benchmark trainings")
 
 
@@ -138,7 +146,7 @@ def train_one(bench: Bench, cell: Cell, arm: Arm) -> None:
 def _before(bench: Bench, job: Job, cell: Cell) -> list[Unit]:
     """The units of a cell that arms stand on: its seed, its synthetic images, the filter."""
     seed = Unit("0-ingest/seed", _seed_needs(bench, cell), partial(_draw_seed, bench, cell))
-    return [seed, *generate.units(job), *filter.units(job)]
+    return [seed, *generate.units(job), *filter.units(job), *screen.taken_out(job)]
 
 
 def _seed_needs(bench: Bench, cell: Cell) -> Json:
@@ -205,6 +213,7 @@ def _units(bench: Bench, job: Job, cell: Cell, arm: Arm) -> list[Unit]:
         "use": recipe.train.use,
         "version": version_of("trainers", recipe.train.use),
         "options": recipe.train.options,
+        "files": files_of(job, recipe.train.options),
         "seed": cell.seed,
         "task": recipe.task,
         "share": share_of(arm, recipe),
@@ -245,7 +254,10 @@ def _train(job: Job, arm: Arm, folder: Path) -> None:
     """Train one arm, then open the locked test once."""
     pseudo = Stored(job.work.path(f"pool/{arm.name}")) if arm.teacher is not None else Stored()
     mixed = mixture(job, arm, pseudo)
-    train.fit(job, mixed, [], folder, f"{arm.name} {job.work.folder.parent.name} {job.work.folder.name}")
+    if not len(mixed.samples):
+        raise DataError(f"the arm {arm.name} has nothing to learn from: filter and gate left no synthetic image in "
+                        f"{job.work.folder}; synthgen run says why")
+    train.fit(job, mixed, [], folder, arm.name)
     labeler = train.trainer(job).load(folder, job.device, job.threads)
     shown = {"real": int(mixed.real.sum()), "other": int((~mixed.real).sum())}
     write_json(folder / "scores.json", {"images": shown, "per_image": _scores(job, labeler)})

@@ -7,8 +7,8 @@ from typing import Any
 
 from synthgen.types import Json
 
-SAID = {"HELPS": "helped", "NON-INFERIOR": "made the labels no worse", "HARMS": "harmed",
-        "INCONCLUSIVE": "can neither be said to help nor to harm"}
+SAID = {"HELPS": "helped", "NON-INFERIOR": "were not shown to help, and cost no more than the margin of {margin:g}",
+        "HARMS": "harmed", "INCONCLUSIVE": "can neither be said to help nor to harm"}
 NAMES = {"ap50": "AP50", "dice": "Dice", "accuracy": "accuracy", "count_error": "count error"}
 
 
@@ -22,7 +22,7 @@ def first_line(found: Mapping[str, Any]) -> str:
     parts = []
     for c in primary:
         at = f" with {c['labelled']} labelled images" if several else ""
-        parts.append(f"{SAID[c['verdict']]}{at} ({difference(c)})")
+        parts.append(f"{SAID[c['verdict']].format(margin=found['margin'])}{at} ({difference(c)})")
     line = f"On these data synthetic images {'; '.join(parts)}: {_counted(found)}."
     few = sorted({few for c in primary for few in c["too_few"]})
     if few:
@@ -37,7 +37,7 @@ def difference(c: Mapping[str, Any]) -> str:
     if c["value"] is None:
         return "not measured"
     low, high = c["interval"]
-    return f"{NAMES[c['metric']]} {c['value']:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
+    return f"{NAMES[c['metric']]} {c['value']:+.3f}" + ("" if None in (low, high) else f" [{low:+.3f}, {high:+.3f}]")
 
 
 def settles(c: Mapping[str, Any]) -> str:
@@ -81,6 +81,7 @@ def notes(found: Mapping[str, Any]) -> list[str]:
     steps = f"{found['steps']} " if found["steps"] else "the same number of "
     out.append(f"every arm: {steps}steps from the same weights; each seed has its own synthetic images; the test was "
                "opened once per training, after it")
+    out.append("a share or an arm that is chosen by this table has seen the locked test: judge it on other images")
     out += [f"left out: {arm}, since {why}" for arm, why in found["left_out"].items()]
     return out
 
@@ -93,7 +94,7 @@ def _cell(score: Mapping[str, Any] | None) -> str:
     if score is None or score["value"] is None:
         return "not measured"
     low, high = score["interval"]
-    return f"{score['value']:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+    return f"{score['value']:.3f}" + ("" if None in (low, high) else f" [{low:.3f}, {high:.3f}]")
 
 
 def _bare(c: Mapping[str, Any]) -> str:

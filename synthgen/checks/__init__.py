@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from synthgen.seeds import rng_of, seed_of
-from synthgen.store import Stored
+from synthgen.store import Stored, Subset
 from synthgen.types import Check, Dataset, Evidence, Flag, Json, Labels, Measurement, Verdict
 
 OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -122,20 +122,22 @@ def skipped(check: str, name: str, reason: str, *, hard: bool, remedy: str = "")
 
 def ids_of(dataset: Dataset) -> list[str]:
     """The samples' ids; of a stored dataset without decoding images."""
+    if isinstance(dataset, Subset):
+        return [dataset.stored.entries[k].id for k in dataset.indices]
     return [e.id for e in dataset.entries] if isinstance(dataset, Stored) else [s.id for s in dataset]
 
 
 def labels_of(dataset: Dataset) -> Iterator[tuple[str, Labels | Exception | None]]:
     """(id, labels) of each sample, or the error that reading them gave; stored images are not decoded."""
-    if not isinstance(dataset, Stored):
+    if not isinstance(dataset, Stored | Subset):
         yield from ((s.id, s.labels) for s in dataset)
         return
-    for k, entry in enumerate(dataset.entries):
+    for k, sample_id in enumerate(ids_of(dataset)):
         try:
             found: Labels | Exception | None = dataset.labels(k)
         except Exception as error:
             found = error
-        yield entry.id, found
+        yield sample_id, found
 
 
 def as_json(m: Measurement) -> Json:

@@ -37,7 +37,8 @@ class Copying:
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
         declared, tested = [], []
-        for k, (known_by, sources) in enumerate(_origins(evidence.independent)):
+        # Every rendering is asked about, not one per layout: whatever is a copy has to be found.
+        for k, (known_by, sources) in enumerate(_origins(evidence.synthetic)):
             if known_by == "construction":
                 declared.append(sources)
             else:
@@ -49,11 +50,11 @@ class Copying:
         if not n or n + FEWEST > N:
             return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images that no "
                                   f"generator saw, and there are {N}", hard=True, remedy="name a larger pool")]
-        data = evidence.independent
+        data, ids = evidence.synthetic, ids_of(evidence.synthetic)
         found = copies(thumbs(data[k].image for k in tested), thumbs(s.image for s in evidence.seed),
                        thumbs(s.image for s in evidence.pool), rng)
         return [*out, self._measured(found.q <= self.rate, found.ratio, found.nearest, found.null,
-                                     [ids_of(data)[k] for k in tested], ids_of(evidence.seed), (len(tested), N))]
+                                     [ids[k] for k in tested], ids_of(evidence.seed), (len(tested), N))]
 
     def _measured(self, flagged: NDArray[np.bool_], ratio: NDArray[np.float64],
                   near: NDArray[np.int64], null: int, ids: list[str],

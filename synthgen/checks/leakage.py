@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from synthgen.checks import OPTIONS, caution, images_needed, judge, labels_of, settles, skipped
 from synthgen.checks.drift import shown_classes
+from synthgen.metrics.features import evenly_picked
 from synthgen.metrics.leakage import (
     FEWEST,
     FEWEST_OF_EACH,
@@ -28,6 +29,8 @@ from synthgen.types import Dataset, Evidence, Labels, Measurement
 FAMILIES = ("spectrum", "handcrafted")
 SOURCE, TRACES, LINKED = "source and class", "class from low-level traces", "class-linked traces"
 
+NO_FEATURES = "it needs low-level features of the images on both sides"
+NAME_ONE = "name spectrum or handcrafted in evaluate.features"
 MIX = ("show every class in the same synthetic share (draw layouts with the seed's classes and counts, or balance "
        "both sources with mix.per_class); where the shares differ on purpose, train in two stages, synthetic first "
        "and real alone after (mix.synthetic_until with mix.real: 1)")
@@ -86,22 +89,22 @@ class Leakage:
     def _traces(self, evidence: Evidence, sides: dict[str, dict[int, Labels]],
                 rng: np.random.Generator) -> Measurement:
         """The class and family of features with the largest gain, all of them bounded at once."""
-        families = _families(evidence)
-        if not families:
-            return skipped("leakage", TRACES, f"it needs low-level features of every synthetic and "
-                           f"{evidence.seed_name} image", hard=False)
-        shown = {side: np.array([shown_classes(x, len(evidence.classes), evidence.task) for x in labels.values()], bool)
-                 for side, labels in sides.items()}                                        # (n, C) each
+        found = seen(evidence, sides)
+        if not found.families:
+            return skipped("leakage", TRACES, NO_FEATURES, hard=True, remedy=NAME_ONE)
+        families = found.families
+        shown = {side: np.array([shown_classes(x, len(evidence.classes), evidence.task) for x in labels], bool)
+                 for side, labels in found.labels.items()}                                 # (n, C) each
         classes = [k for k in range(len(evidence.classes)) if all(readable(s[:, k]) for s in shown.values())]
         if evidence.task == "classify" and len(evidence.classes) == 2:
             classes = classes[:1]                              # the other one is the same question
-        n = (len(sides["synthetic"]), len(sides["seed"]))
+        n = (len(found.rows["synthetic"]), len(found.rows["seed"]))
         if not classes:
             return skipped("leakage", TRACES, f"it needs {FEWEST} images on each side, {FEWEST_OF_EACH} with and "
                            f"{FEWEST_OF_EACH} without a class, and no class has them among {n[0]} synthetic and {n[1]} "
                            f"{evidence.seed_name} images", hard=False)
         rows: dict[tuple[str, str], NDArray[np.float32]] = {
-            (side, f): evidence.features[side][f][list(labels)] for side, labels in sides.items() for f in families}
+            (side, f): evidence.features[side][f][picked] for side, picked in found.rows.items() for f in families}
         level = 1 - 0.05 / (len(classes) * len(families))
         gains = {(k, f): class_gain(rows["synthetic", f], shown["synthetic"][:, k], rows["seed", f],
                                     shown["seed"][:, k], rng, level) for k in classes for f in families}
@@ -110,19 +113,21 @@ class Leakage:
     def _linked(self, evidence: Evidence, sides: dict[str, dict[int, Labels]],
                 rng: np.random.Generator) -> list[Measurement]:
         """Whether some classes carry a trace of their making that others do not; whole-image classes only."""
-        families = _families(evidence)
-        if evidence.task != "classify" or not families:
+        here = seen(evidence, sides)
+        if evidence.task != "classify":
             return []
-        classes = {side: np.array([-1 if x.image_class is None else x.image_class for x in labels.values()], np.int64)
-                   for side, labels in sides.items()}
-        n = (len(sides["synthetic"]), len(sides["seed"]))
+        if not here.families:
+            return [skipped("leakage", LINKED, NO_FEATURES, hard=True, remedy=NAME_ONE)]
+        classes = {side: np.array([-1 if x.image_class is None else x.image_class for x in labels], np.int64)
+                   for side, labels in here.labels.items()}
+        n = (len(here.rows["synthetic"]), len(here.rows["seed"]))
         if len(classes_asked(classes["synthetic"], classes["seed"])) < 2:
             return [skipped("leakage", LINKED, f"it needs two classes with {FEWEST_OF_EACH} images on each side, and "
                             f"there are {n[0]} synthetic and {n[1]} {evidence.seed_name} images", hard=False)]
-        found = {f: source_heterogeneity(evidence.features["synthetic"][f][list(sides["synthetic"])],
-                                         classes["synthetic"], evidence.features["seed"][f][list(sides["seed"])],
-                                         classes["seed"], rng, self.permutations, 1 - 0.05 / len(families))
-                 for f in families}
+        found = {f: source_heterogeneity(evidence.features["synthetic"][f][here.rows["synthetic"]],
+                                         classes["synthetic"], evidence.features["seed"][f][here.rows["seed"]],
+                                         classes["seed"], rng, self.permutations, 1 - 0.05 / len(here.families))
+                 for f in here.families}
         family, worst = max(found.items(), key=lambda item: item[1].interval[0])
         interval = worst.interval[0], max(h.interval[1] for h in found.values())
         verdict = judge(interval, self.max_trace, n)
@@ -160,11 +165,26 @@ class Leakage:
                            remedy=remedy, hard=True)
 
 
-def _families(evidence: Evidence) -> list[str]:
-    """The low-level families that there are features of, of every synthetic and every labelled image."""
+class Seen(NamedTuple):
+    """The low-level families that both sides have features of, and of each side the rows and the labels of the images
+    that have both; where there are very many images, features are of some of them, evenly spaced."""
+
+    families: tuple[str, ...]
+    rows: dict[str, list[int]]
+    labels: dict[str, list[Labels]]
+
+
+def seen(evidence: Evidence, sides: Mapping[str, Mapping[int, Labels]]) -> Seen:
+    """sides: "synthetic" and "seed" → labels by number of the sample."""
     lengths = {"synthetic": len(evidence.independent), "seed": len(evidence.seed)}
-    return [f for f in FAMILIES if all(len(evidence.features.get(side, {}).get(f, ())) == n
-                                       for side, n in lengths.items())]
+    families = [f for f in FAMILIES if all(len(evidence.features.get(side, {}).get(f, ())) for side in lengths)]
+    rows: dict[str, list[int]] = {}
+    labels: dict[str, list[Labels]] = {}
+    for side, n in lengths.items() if families else ():
+        picks = evenly_picked(n, len(evidence.features[side][families[0]])).tolist()
+        kept = [(row, k) for row, k in enumerate(picks) if k in sides[side]]
+        rows[side], labels[side] = [row for row, _ in kept], [sides[side][k] for _, k in kept]
+    return Seen(tuple(families), rows, labels)
 
 
 def shown_attributes(labels: Sequence[Labels], evidence: Evidence) -> list[Attribute]:

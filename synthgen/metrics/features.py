@@ -28,6 +28,11 @@ def common_size(sizes: Iterable[Size], largest: int = 128, smallest: int = 32) -
     return max(smallest, min([largest, *(min(size) for size in sizes)]))
 
 
+def evenly_picked(n: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of n indices, evenly spaced: the images that features are made of where there are more."""
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64) if n else np.zeros(0, np.int64)
+
+
 def one_path(image: Image, size: int) -> Image:
     """(size, size, 3) uint8: the centre of the image at its own resolution; one path for real and synthetic.
 

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synthgen.metrics.bounds import RESAMPLES, Interval, ratio, resample_weights, t_quantile
+from synthgen.metrics.bounds import RESAMPLES, Interval, one_image, ratio, resample_weights, t_quantile
 
 Floats = NDArray[np.float64]
 Curve = Callable[[Floats], Floats]
@@ -32,6 +32,10 @@ class Scores:
     def __post_init__(self) -> None:
         if self.num.shape != self.den.shape or self.num.ndim != 2:
             raise ValueError(f"scores are (seeds, images) twice, not {self.num.shape} and {self.den.shape}")
+
+    def each(self) -> Floats:
+        """(S, N) the metric of each seed and image by itself."""
+        return ratio(self.num, self.den)
 
     def means(self, images: Floats, seeds: Floats) -> Floats:
         """(B,) the metric, averaged over seeds, for (B, N) weights of images and (B, S) weights of seeds."""
@@ -67,13 +71,15 @@ class Resamples:
         return cls(np.concatenate(list(resample_weights(images, resamples, rng))),
                    np.concatenate(list(resample_weights(seeds, resamples, rng))))
 
-    def crossed(self, statistic: Callable[[Floats, Floats], Floats], level: float = 0.95) -> Crossed:
+    def crossed(self, statistic: Callable[[Floats, Floats], Floats], level: float = 0.95,
+                doubt: float = 0.0) -> Crossed:
         """A statistic of (B, N) and (B, S) weights with its interval.
 
         The pigeonhole bootstrap's variance is never too small (Owen 2007, theorem 2), but its percentiles know
         nothing of few rows: deviations are widened so that each side's variance counts n/(n−1) times, and with
         Student's t of its own degrees of freedom in place of the normal's z (cautious after Cochran 1964,
-        Biometrics 20:191). Fewer than 2 images: the interval is infinite.
+        Biometrics 20:191). doubt: variance that the images have beside what they show, see `one_image`. Fewer than 2
+        images: the interval is infinite.
         """
         N, S = self.images.shape[1], self.seeds.shape[1]
         one_n, one_s = np.ones((1, N)), np.ones((1, S))
@@ -91,8 +97,10 @@ class Resamples:
         widen = math.sqrt(wanted / plain) / NormalDist().inv_cdf(tail) if plain > 0 else 1.0
         drawn = statistic(self.images, self.seeds if S > 1 else np.broadcast_to(one_s, self.seeds.shape)) - value
         low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
-        scale = (parts[0][0], parts[1][0] if S > 1 else math.nan)
-        return Crossed(value, (value + widen * float(low), value + widen * float(high)), *scale)
+        more = math.sqrt(doubt) * t_quantile(tail, N - 1)
+        interval = (value - math.hypot(widen * min(float(low), 0.0), more),
+                    value + math.hypot(widen * max(float(high), 0.0), more))
+        return Crossed(value, interval, parts[0][0] + doubt, parts[1][0] if S > 1 else math.nan)
 
 
 def difference(a: Scores, b: Scores, draws: Resamples, level: float = 0.95) -> Crossed:
@@ -102,12 +110,14 @@ def difference(a: Scores, b: Scores, draws: Resamples, level: float = 0.95) -> C
     """
     if a.num.shape != b.num.shape:
         raise ValueError(f"a paired comparison needs the same seeds and images, not {a.num.shape} and {b.num.shape}")
-    return draws.crossed(lambda images, seeds: a.means(images, seeds) - b.means(images, seeds), level)
+    gaps = (a.each() - b.each()).mean(0)
+    return draws.crossed(lambda images, seeds: a.means(images, seeds) - b.means(images, seeds), level,
+                         one_image(gaps, (a.num, a.den), (b.num, b.den)))
 
 
 def mean(a: Scores, draws: Resamples, level: float = 0.95) -> Crossed:
     """An arm's metric, averaged over its seeds."""
-    return draws.crossed(a.means, level)
+    return draws.crossed(a.means, level, one_image(a.each().mean(0), (a.num, a.den)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +129,32 @@ class Needed:
 
 
 def needed(found: Crossed, room: float, images: int, seeds: int, level: float = 0.95) -> Needed:
-    """How many test images, or else how many seeds, bring the half width down to `room`; None = no number does.
+    """How many test images, or else how many seeds, bring the half width down to `room`; None = no number up to a
+    million images or a thousand seeds does.
 
-    Half width² = z² (v_images · N / N' + v_seeds · S / S'), the variances taken as they were estimated.
+    Half width² = t²(N'−1) v_images · N / N' + t²(S'−1) v_seeds · S / S', the widths of `Resamples.crossed`, the
+    variances taken as they were estimated. The side that is not asked about stays as it is.
     """
     if room <= 0 or not math.isfinite(found.by_images):
         return Needed(None, None)
+    tail = (1 + level) / 2
     v_s = 0.0 if math.isnan(found.by_seeds) else found.by_seeds
-    allowed = (room / NormalDist().inv_cdf((1 + level) / 2)) ** 2
-    for_images, for_seeds = allowed - v_s, allowed - found.by_images
-    return Needed(max(images + 1, math.ceil(found.by_images * images / for_images)) if for_images > 0 else None,
-                  max(seeds + 1, math.ceil(v_s * seeds / for_seeds)) if for_seeds > 0 else None)
+
+    def smallest(v: float, n: int, rest: float, most: int) -> int | None:
+        def fits(m: int) -> bool:
+            return bool(t_quantile(tail, m - 1) ** 2 * v * n / m + rest <= room**2)
+
+        low, high = max(n, 2), most
+        if not fits(high):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(middle) else (middle, high)
+        return high
+
+    by_seeds = t_quantile(tail, seeds - 1) ** 2 * v_s if seeds > 1 else 0.0
+    by_images = t_quantile(tail, images - 1) ** 2 * found.by_images if images > 1 else math.inf
+    return Needed(smallest(found.by_images, images, by_seeds, 10**6), smallest(v_s, seeds, by_images, 1000))
 
 
 def power_law(sizes: ArrayLike, errors: Floats) -> tuple[Floats, Floats]:
@@ -150,7 +175,7 @@ def power_law(sizes: ArrayLike, errors: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Equivalent:
-    """How many real labelled images alone score as an arm does with `size` of them; ends may be infinite."""
+    """How many real labelled images alone score as an arm does with `size` of them."""
 
     size: int
     images: float
@@ -162,21 +187,23 @@ class Equivalent:
 def real_equivalents(sizes: Sequence[int], real: Sequence[Scores], arm: Scores, size: int, draws: Resamples,
                      level: float = 0.95, reach: float = 4.0) -> Equivalent:
     """The number n' of real images with error_real(n') = the arm's error at `size`, by the power law through the
-    arm `real` at all sizes; made anew in every resample, so that the interval holds the curve's own doubt.
+    arm `real` at all sizes; made anew in every resample, so that the interval holds the curve's own doubt, and widened
+    as every other one (`Resamples.crossed`, on the logarithm of n').
 
-    A resample in which more images do not help (b <= 0) gives infinity, or 0 where the arm is worse than all.
-    reach: times the largest size. Metrics are shares where 1 is best.
+    reach: times the largest size; what lies beyond, or where more images do not help (b <= 0) and the arm is better
+    than all, counts as ten times that, and as a tenth of the smallest where it is worse than all.
     """
+    least, most = math.log(min(sizes) / 10), math.log(10 * reach * max(sizes))
+
     def equal(images: Floats, seeds: Floats) -> Floats:
         errors = np.stack([1 - one.means(images, seeds) for one in real], 1)                  # (B, K)
         a, b = power_law(sizes, errors)
         ours = np.maximum(1 - arm.means(images, seeds), 1e-6)
-        with np.errstate(over="ignore", divide="ignore"):
-            solved = np.exp(np.clip(np.log(a / ours) / np.where(b > 0, b, np.nan), -50, 50))
-        flat = np.where(ours < errors.min(1), np.inf, 0.0)
-        return np.asarray(np.where(np.isnan(solved), flat, solved), np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            solved = np.log(a / ours) / np.where(b > 0, b, np.nan)
+        flat = np.where(ours < errors.min(1), most, least)
+        return np.asarray(np.clip(np.where(np.isnan(solved), flat, solved), least, most), np.float64)
 
-    S, N = draws.seeds.shape[1], draws.images.shape[1]
-    value = float(equal(np.ones((1, N)), np.ones((1, S)))[0])
-    low, high = np.quantile(equal(draws.images, draws.seeds), ((1 - level) / 2, (1 + level) / 2), method="nearest")
-    return Equivalent(size, value, (float(low), float(high)), reach * max(sizes))
+    found = draws.crossed(equal, level)
+    low, high = (math.exp(min(max(end, least), most)) for end in found.interval)
+    return Equivalent(size, math.exp(found.value), (low, high), reach * max(sizes))

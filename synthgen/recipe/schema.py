@@ -61,7 +61,7 @@ class Data(Section):
     """Labels of the pool, kept aside. Used only to simulate a person's answer and to score the
     pseudo-labels, and every number that used it says so."""
     test: Source | None = None
-    """Labelled images locked away by hash; only the final evaluation opens them."""
+    """Labelled images locked away by hash; only the final evaluation and `synthgen benchmark` open them."""
     bits: Bits = 16
     """Bits that a 16-bit grey image really uses (a 12-bit camera: 12)."""
     max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS * 2)] = MAX_PIXELS

@@ -104,8 +104,11 @@ class OnDisk:
         return found
 
     def benchmark(self) -> Json:
-        """What `synthgen benchmark` wrote into this folder; None when it has not, or not to its end."""
-        return self.json("benchmark/benchmark.json")
+        """What `synthgen benchmark` said of these data and trainings; None when it has not, or spoke of others."""
+        found = self.json("benchmark/benchmark.json")
+        wanted = self.lock.get("units", {})
+        about = (found or {}).get("about")
+        return found if about is not None and all(wanted.get(name) == key for name, key in about.items()) else None
 
     def lines(self, unit: str, file: str) -> list[Mapping[str, Json]]:
         """The JSON lines of a unit that stands."""

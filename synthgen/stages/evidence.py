@@ -16,7 +16,7 @@ from synthgen import plugins
 from synthgen.checks import Waived
 from synthgen.features import short
 from synthgen.features.labeler import LabelerFeatures
-from synthgen.metrics.features import common_size, one_path
+from synthgen.metrics.features import common_size, evenly_picked, one_path
 from synthgen.recipe.schema import Evaluate, Features
 from synthgen.stages import Job, Unit, files_of, ingest, keys, version_of
 from synthgen.stages.generate import LAYOUT_BITS
@@ -132,7 +132,7 @@ def features_of(parts: Mapping[str, Dataset], extractors: Sequence[Family]) -> M
 
     Raises: what the extractors raise.
     """
-    picks = {name: np.linspace(0, len(p) - 1, min(len(p), MOST)).round().astype(int) for name, p in parts.items()}
+    picks = {name: evenly_picked(len(p), MOST) for name, p in parts.items()}
     sizes = {p[int(k)].image.shape[:2] for name, p in parts.items() for k in picks[name]}
     side = common_size((int(h), int(w)) for h, w in sizes)
     out: dict[str, dict[str, NDArray[np.float32]]] = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def units(job: Job) -> list[Unit]:
     if not filter.units(job) or not early:
         return []
     rules = section.model_dump(mode="json", include={"on_inconclusive", "permutations", "max_quarantine"})
-    waived = [[w.check, w.name, w.in_force] for w in waivers_of(section)]
+    waived = [asdict(w) for w in waivers_of(section)]
     first = taken_out(job)
     data = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool")]
     learned = evidence.units(job) if _wants_features(early) else []

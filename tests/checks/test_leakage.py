@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.checks.leakage import SOURCE, TRACES, Leakage
-from synthgen.metrics.features import handcrafted, spectrum
+from synthgen.metrics.features import evenly_picked, handcrafted, spectrum
 from synthgen.types import Evidence, Labels, Sample
 
 RNG = np.random.default_rng
@@ -142,11 +142,18 @@ def test_traces_are_skipped_with_the_reason_where_images_or_features_are_too_few
     m = traces(synthetic, seed)
     assert (m.verdict, m.hard) == ("skipped", False)
     assert "60 synthetic and 19 seed" in m.why
-    partial = features(synthetic=synthetic[:50], seed=seed)
-    m = run(synthetic, seed, task="classify", features=partial)[TRACES]
-    assert "features of every synthetic" in m.why
-    one_class = [s for s in pictures(RNG(3), 100) if s.labels.image_class == 0]
-    assert traces(one_class, pictures(RNG(4), 60)).verdict == "skipped"
+    none = run(synthetic, seed, task="classify", features={})
+    for name in (TRACES, "class-linked traces"):
+        assert (none[name].verdict, none[name].hard) == ("skipped", True)      # nothing was asked: no pass
+        assert "low-level features" in none[name].why
+
+
+def test_features_of_some_of_very_many_images_are_asked_all_the_same():
+    synthetic, seed = pictures(RNG(1), 201, mark=True), pictures(RNG(2), 100)
+    some = [synthetic[k] for k in evenly_picked(201, 67)]
+    found = run(synthetic, seed, task="classify", features=features(synthetic=some, seed=seed))
+    assert found[TRACES].verdict == "fail"
+    assert found["class-linked traces"].verdict == "fail"
 
 
 def test_file_order_changes_no_digit():

@@ -187,8 +187,8 @@ def found_benchmark() -> dict[str, Any]:
                 "primary": True, "value": 0.1, "interval": [0.02, 0.18], "verdict": "HELPS", "too_few": [],
                 "settle": None}
     return {"recipe": HOSTILE, "task": "instances", "metric": "ap50", "margin": 0.02, "seeds": [0, 1, 2],
-            "test_images": 12, "steps": 5, "labelled": [4], "left_out": {}, "arms": rows, "comparisons": [compared],
-            "equivalents": []}
+            "about": {}, "test_images": 12, "steps": 5, "labelled": [4], "left_out": {}, "arms": rows,
+            "comparisons": [compared], "equivalents": []}
 
 
 def test_a_page_with_everything_is_escaped_offline_and_in_order(fabricate: Fabricate, measured: Measured) -> None:
@@ -232,3 +232,13 @@ def test_a_run_refused_after_generation_shows_what_the_gate_saw_there(fabricate:
     assert "it refused after generation, before any training" in text
     assert "paste-000003 with its labels outlined" in text
     assert 'id="benchmark"' not in text
+
+
+def test_a_benchmark_of_other_data_is_not_told_as_if_it_were_of_this_run(
+        fabricate: Fabricate, measured: Measured) -> None:
+    folder = fabricate()
+    run = judged(folder, measured("drift", "size", "pass", "as real ones"))
+    unit, key = next(iter(run.lock["units"].items())) if run.lock else ("0-ingest/seed", "none")
+    write_json(folder / "benchmark/benchmark.json", {**found_benchmark(), "about": {unit: f"not {key}"}})
+    assert run.benchmark() is None
+    assert "On these data synthetic images" not in write_report(run.job).read_text("utf-8")

@@ -31,6 +31,7 @@ class Copies:
 
     as_it_is: bool = False
     bad_box: bool = False
+    varied: bool = False
 
     def __post_init__(self) -> None:
         self.real: list[Sample] = []
@@ -43,7 +44,7 @@ class Copies:
             one = self.real[0]
             assert one.labels is not None
             image = one.image if self.as_it_is else 255 - one.image
-            if self.bad_box:
+            if self.bad_box or self.varied:
                 image = image // 2 + seed % 97
             origin = Origin("synthetic", "copies", seed=seed, parents=(one.id,), known_by="construction")
             yield Sample(f"copy-{seed}", image, replace(one.labels, boxes=one.labels.boxes + self.bad_box), origin)

@@ -283,7 +283,7 @@ def test_how_it_is_run_remakes_nothing(project: Any) -> None:
     [
         ("seed=8", "1-generate/a", {"0-ingest/seed", "0-ingest/pool", "0-ingest/test", "0-ingest/guard"}),
         ("label.accept=0.6", "5-label", {"2-filter", "3-mix", "4-train/model"}),
-        ("evaluate.permutations=20", "6-evaluate", {"4-train/model", "5-label"}),
+        ("evaluate.permutations=20", "2-screen/verdict", {"3-mix", "4-train/mixed", "4-train/model", "5-label"}),
         ("train.calibration_folds=3", "4-train/fold-0", {"3-mix", "4-train/mixed", "4-train/seed-only"}),
         ("mix.real=0.4", "3-mix", {"1-generate/a", "2-filter", "4-train/seed-only", "4-train/fold-0"}),
         ("train.level=90", "4-train/mixed", {"3-mix"}),
