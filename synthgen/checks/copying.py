@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from synthgen.checks import OPTIONS, ids_of, skipped
-from synthgen.metrics.copying import FEWEST, copies, fewest_detectable, thumbs
+from synthgen.checks import FEW_IMAGES, OPTIONS, ids_of, images_needed, judge, settles, skipped
+from synthgen.metrics.bounds import clopper_pearson
+from synthgen.metrics.copying import FEWEST, copies, doubles, fewest_detectable, thumbs
+from synthgen.metrics.features import evenly_picked
 from synthgen.store import Stored, Subset
 from synthgen.types import Dataset, Evidence, Flag, Measurement, Verdict
+
+MOST = 2000
+"""Images of a side that are looked at for doubles."""
+
+MORE_DOUBLES = 0.05
+"""How much larger the share of near doubles may be than among as many real images."""
 
 VISIBLE = 0.05
 """Share of copies that must be detectable before their absence says anything."""
@@ -36,6 +44,9 @@ class Copying:
     """How many ids of copies to list."""
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
+        return [*self._copies(evidence, rng), *self._doubles(evidence, rng)]
+
+    def _copies(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
         declared, tested = [], []
         # Every rendering is asked about, not one per layout: whatever is a copy has to be found.
         for k, (known_by, sources) in enumerate(_origins(evidence.synthetic)):
@@ -55,6 +66,31 @@ class Copying:
                        thumbs(s.image for s in evidence.pool), rng)
         return [*out, self._measured(found.q <= self.rate, found.ratio, found.nearest, found.null,
                                      [ids[k] for k in tested], ids_of(evidence.seed), (len(tested), N))]
+
+    def _doubles(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
+        """How many independent synthetic images have a near double among them, against as many real ones."""
+        reference, called = (evidence.pool, "pool") if len(evidence.pool) >= FEW_IMAGES else (
+            evidence.seed, evidence.seed_name)
+        n = min(len(evidence.independent), len(reference), MOST)
+        if n < FEW_IMAGES:
+            return []
+        sides = []
+        for data in (evidence.independent, reference):
+            # As many of either: among more images there are more doubles. Sorted: file order decides nothing.
+            rows = thumbs(data[int(k)].image for k in evenly_picked(len(data), MOST))
+            rows = rows[np.lexsort(rows.T)]
+            sides.append(doubles(rows[np.sort(rng.choice(len(rows), n, replace=False))]))
+        found, real = (int(side.sum()) for side in sides)
+        interval, chance = clopper_pearson(found, n), clopper_pearson(real, n)
+        limit = chance[1] + MORE_DOUBLES
+        verdict = judge(interval, limit, (n, n))
+        why = (f"{found} of {n} synthetic images have a near double among them (correlation of thumbnails), and {real} "
+               f"of {n} {called} images; at most {limit:.0%} allowed, what as many real images may show and "
+               f"{MORE_DOUBLES:.0%} more")
+        remedy = {"fail": "draw more varied layouts and sources, or fewer images",
+                  "inconclusive": settles(images_needed(n, interval[1] - found / n, limit - found / n), n)}
+        return [Measurement("copying", "near doubles", verdict, found / n, "share of images", why, interval=interval,
+                            null=chance, n=(n, n), remedy=remedy.get(verdict, ""))]
 
     def _measured(self, flagged: NDArray[np.bool_], ratio: NDArray[np.float64],
                   near: NDArray[np.int64], null: int, ids: list[str],

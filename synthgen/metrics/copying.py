@@ -66,6 +66,19 @@ def nearest(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[Floats, NDA
     return distance, index
 
 
+def doubles(rows: NDArray[np.float32], alike: float = 0.995) -> NDArray[np.bool_]:
+    """(N,) whether another thumbnail of the set correlates with this one by at least `alike`; constant ones never do.
+
+    Thumbnails have mean 0 and sd 1, so that the correlation is their product over the number of pixels.
+    """
+    out = np.zeros(len(rows), bool)
+    for start in range(0, len(rows), _CHUNK):
+        product = rows[start : start + _CHUNK].astype(np.float64) @ rows.T.astype(np.float64) / rows.shape[1]
+        product[np.arange(len(product)), np.arange(start, start + len(product))] = 0
+        out[start : start + _CHUNK] = (product >= alike).any(1)
+    return out
+
+
 def copies(synthetic: NDArray[np.float32], seed: NDArray[np.float32], pool: NDArray[np.float32],
            rng: np.random.Generator) -> Copies:
     """How surprisingly near to the seed each synthetic image lies, over flips and quarter turns.

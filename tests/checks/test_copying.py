@@ -24,7 +24,30 @@ def samples(n: int, seed: int, name: str) -> list[Sample]:
 
 def measured(synthetic: list[Sample], pool: int = 420, **options: Any) -> list[Measurement]:
     evidence = Evidence(synthetic, samples(5, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
-    return list(Copying(**options)(evidence, rng_of(0)))
+    return [m for m in Copying(**options)(evidence, rng_of(0)) if m.name != "near doubles"]
+
+
+def doubles(synthetic: list[Sample], pool: list[Sample]) -> list[Measurement]:
+    evidence = Evidence(synthetic, samples(5, 1, "seed"), pool, (), ("thing",), "instances", {})
+    return [m for m in Copying()(evidence, rng_of(0)) if m.name == "near doubles"]
+
+
+def faint(sample: Sample, k: int) -> Sample:
+    noise = rng_of(k).normal(0, 2, sample.image.shape)
+    return replace(sample, id=f"{sample.id}-again", image=np.clip(sample.image + noise, 0, 255).astype(np.uint8))
+
+
+def test_a_generator_that_repeats_itself_is_told_softly_and_real_data_that_do_so_too_are_the_measure() -> None:
+    new, pool = samples(60, 3, "new"), samples(200, 2, "pool")
+    (fine,) = doubles(new, pool)
+    assert (fine.verdict, fine.value) == ("pass", 0)
+    again = [*new[:30], *(faint(s, k) for k, s in enumerate(new[:30]))]
+    (found,) = doubles(again, pool)
+    assert (found.verdict, found.hard) == ("fail", False)
+    assert found.value > 0.9
+    real_too = [*pool[:30], *(faint(s, k) for k, s in enumerate(pool[:30]))]
+    assert doubles(again, real_too)[0].verdict == "pass"
+    assert doubles(again[::-1], pool[::-1])[0] == found
 
 
 def test_images_of_their_own_pass() -> None:
