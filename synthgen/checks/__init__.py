@@ -107,11 +107,13 @@ def images_needed(n: int, half_width: float, room: float) -> int | None:
     return max(FEW_IMAGES, n + 1, math.ceil(n * (half_width / room) ** 2))
 
 
-def settles(images: int | None, n: int) -> str:
+def settles(images: int | None, n: int, what: str = "images on the smaller side") -> str:
     """The remedy for an inconclusive check with n images on its smaller side, `images_needed` being known."""
     if images is None:
-        return f"more than {n} images on the smaller side are needed to settle it"
-    return f"about {images} images on the smaller side (now {n}) would settle it"
+        return f"more than {n} {what} are needed to settle it"
+    if n < FEW_IMAGES and images <= FEW_IMAGES:
+        return f"at least {FEW_IMAGES} {what} (now {n}) are needed before anything is decided"
+    return f"about {images} {what} (now {n}) would settle it"
 
 
 def skipped(check: str, name: str, reason: str, *, hard: bool, remedy: str = "") -> Measurement:

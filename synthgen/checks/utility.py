@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from synthgen.checks import FEW_IMAGES, OPTIONS, caution, images_needed, skipped
+from synthgen.checks import FEW_IMAGES, OPTIONS, caution, images_needed, settles, skipped
 from synthgen.metrics.accuracy import Record, columns, value_of
 from synthgen.metrics.bounds import RESAMPLES, paired_difference
 from synthgen.types import Evidence, Measurement, Task, Verdict
@@ -70,8 +70,7 @@ class Utility:
             # Either end may settle it: the low one rising past −margin, or the high one sinking below 0.
             ways = (images_needed(n, gain - ends[0], gain + margin), images_needed(n, ends[1] - gain, -gain))
             more = min((way for way in ways if way is not None), default=None)
-            remedy = (f"about {more} test images (now {n}) would settle it" if more else
-                      f"more than {n} test images are needed to settle it")
+            remedy = settles(more, n, "test images")
         mixed, real = (value_of(records, metric) for records in arms)
         finite = math.isfinite(interval[0])
         why = (f"{word}: {metric.replace('_', ' ')} on the test is {mixed:.3f} with the synthetic data and "

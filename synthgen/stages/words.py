@@ -85,7 +85,7 @@ def per_check(measured: Sequence[Mapping[str, Json]]) -> list[tuple[str, str, st
             groups.setdefault(m["check"], []).append(m)
     out = []
     for check, group in groups.items():
-        worst = min(group, key=lambda m: (not refuses(m), weight_of(m), -abs(m["value"] or 0)))
+        worst = min(group, key=lambda m: (not refuses(m), weight_of(m), not m["hard"], -abs(m["value"] or 0)))
         word = "warn" if worst["verdict"] == "fail" and not worst["hard"] else worst["verdict"]
         counts = [(v, sum(m["verdict"] == v for m in group)) for v in _RANKS]
         tally = ", ".join(f"{n} {v}" for v, n in counts if n)
