@@ -109,8 +109,12 @@ def train_all(bench: Bench, told: Callable[[str], None]) -> None:
             missing = [(cell, arm) for cell, arm in jobs if not _stands(bench, cell, arm)]
             said = f"{len(jobs)} trainings of {', '.join(a.name for a in wave)}"
             told(f"{said}: {len(jobs) - len(missing)} stand, {len(missing)} to make")
+            for cell in dict.fromkeys(cell for cell, _ in missing):
+                # Here, one after the other: the arms of a cell, which share it, are trained side by side.
+                seed, job = _before(bench, job_in(bench, cell), cell)[0], job_in(bench, cell)
+                job.work.once(seed.name, seed.needs, seed.make)
             if number == 0:
-                prepared = sorted({cell for cell, _ in missing}, key=bench.cells.index)
+                prepared = sorted({cell for cell, arm in missing if arm.synthetic != "none"}, key=bench.cells.index)
                 _side_by_side(bench, [(prepare, (bench, cell)) for cell in prepared], "benchmark images")
             if missing:
                 names = [arm.name for arm in wave]
@@ -137,9 +141,10 @@ def prepare(bench: Bench, cell: Cell) -> None:
 
 def train_one(bench: Bench, cell: Cell, arm: Arm) -> None:
     """Train and score one arm of one cell; what it stands on is made first where it is missing."""
-    prepare(bench, cell)
     job = job_in(bench, cell)
-    for unit in _units(bench, job, cell, arm):
+    before = _before(bench, job, cell)
+    # An arm without synthetic images needs none to be made.
+    for unit in [*(before if arm.synthetic != "none" else before[:1]), *_units(bench, job, cell, arm)]:
         job.work.once(unit.name, unit.needs, unit.make)
 
 

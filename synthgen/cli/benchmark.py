@@ -21,7 +21,8 @@ def _numbers(_ctx: click.Context, param: click.Parameter, text: str | None) -> l
     try:
         return [int(part) if part.strip().isdigit() else float(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of numbers such as 4,10,25", param=param) from None
+        such = "0.25,0.5" if param.name == "ratios" else "4,10,25"
+        raise click.BadParameter(f"{text!r} is no list of numbers such as {such}", param=param) from None
 
 
 @click.command("benchmark")
@@ -55,6 +56,8 @@ def command(recipe: str, overrides: tuple[str, ...], arms: str | None, seeds: in
 
     if seeds is not None and profile is not None:
         raise click.UsageError("--seeds and --profile both say how many repetitions there are; give one of them")
+    if ratios is not None and arms is not None and "mixed" not in [a.strip() for a in arms.split(",")]:
+        raise click.UsageError("--ratios are of the arm mixed, which --arms leaves out; name it there too")
     seeds = PROFILES[profile] if profile is not None else seeds
     asked: dict[str, Any] = {"arms": None if arms is None else [a.strip() for a in arms.split(",")], "seeds": seeds,
                              "seed_sizes": seed_sizes, "ratios": ratios}

@@ -137,6 +137,7 @@ def test_sizes_are_drawn_anew_for_each_seed_and_smaller_ones_are_part_of_larger_
     assert all(set(picked[1, s]) < set(picked[3, s]) for s in range(7, 13))
     assert len({tuple(picked[1, s]) for s in range(7, 13)}) > 1
     assert sorted(len(n["ids"]) for n in notes) == [1] * 6 + [3] * 6
+    assert not list(project.run_folder.glob("benchmark/*/*/1-generate")), "nobody asked for synthetic images"
     with pytest.raises(DataError, match=r"seed_sizes: 9 labelled images are asked for, and data.seed has 4"):
         run(project, "benchmark.seed_sizes=[1, 9]")
 
@@ -209,4 +210,5 @@ def test_a_wrong_arm_or_list_is_a_helpful_error(project: Any, capsys: pytest.Cap
     assert main(["benchmark", str(project.recipe), "--arms", "real,mixt"]) == 3
     assert "mixed" in capsys.readouterr().err
     assert main(["benchmark", str(project.recipe), "--seed-sizes", "1,many"]) == 2
+    assert main(["benchmark", str(project.recipe), "--arms", "real", "--ratios", "0.3"]) == 2
     assert main(["benchmark", str(project.recipe), "--profile", "quick", "--seeds", "3"]) == 2
