@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synthgen import plugins
 from synthgen.errors import SynthgenError
+from synthgen.features.labeler import LabelerFeatures
 from synthgen.metrics.features import one_path
 from synthgen.seeds import rng_of
 from synthgen.testing import PICKLES, _untouched_randomness, digest, tiny_context, tiny_real
@@ -123,9 +124,8 @@ def _fresh(extractor: FeatureExtractor) -> FeatureExtractor:
     """Another one with the same options, not fitted; with the labeler of the first where it looks through one."""
     options = {name: getattr(extractor, name) for name in plugins.option_names(type(extractor))}
     made: FeatureExtractor = type(extractor)(**options)
-    labeler = getattr(extractor, "labeler", None)
-    if labeler is not None:
-        made.of(labeler, extractor.trainer)  # type: ignore[attr-defined]  # of synthgen.features.labeler alone
+    if isinstance(extractor, LabelerFeatures) and isinstance(made, LabelerFeatures) and extractor.labeler is not None:
+        made.of(extractor.labeler, extractor.trainer)
     return made
 
 
