@@ -122,6 +122,18 @@ def _our_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "_points", lambda group: (*known(group), *ours.get(group, ())))
 
 
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, type], None]:
+    """Adds a plug-in of a test to those that are installed: group, name, class."""
+
+    def add(group: str, name: str, kind: type) -> None:
+        known = plugins._points
+        point = Point(name, f"tests:{kind.__name__}", kind)
+        monkeypatch.setattr(plugins, "_points", lambda asked: (*known(asked), *((point,) if asked == group else ())))
+
+    return add
+
+
 class Project:
     """A recipe on disk that a test may change."""
 

@@ -26,7 +26,7 @@ from synthgen.types import Context, Dataset, Mixture, silent
 
 
 @pytest.fixture
-def notes(monkeypatch: pytest.MonkeyPatch, project: Any) -> list[dict[str, Any]]:
+def notes(install: Any, project: Any) -> list[dict[str, Any]]:
     """A trainer that notes what it is given, and whose labeler is blind without real images."""
     threshold = plugins.find("trainers", "threshold")
     seen: list[dict[str, Any]] = []
@@ -43,16 +43,7 @@ def notes(monkeypatch: pytest.MonkeyPatch, project: Any) -> list[dict[str, Any]]
             self.level = 100 if train.real.any() else 250
             return super().fit(train, val, pool, context)
 
-    known = plugins._points
-
-    class Point:
-        name, value, dist = "noting", "tests:Noting", None
-
-        def load(self) -> type:
-            return Noting
-
-    monkeypatch.setattr(plugins, "_points",
-                        lambda group: (*known(group), *((Point(),) if group == "trainers" else ())))
+    install("trainers", "noting", Noting)
     project.change(train={"use": "noting", "calibration_folds": 0}, benchmark={"seeds": 2},
                    generate=[{"name": "a", "use": "copies", "count": 6, "varied": True}])
     return seen

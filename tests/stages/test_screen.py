@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def _spoiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def _spoiler(install: Any) -> None:
     """A generator whose every `nth` sample has a box that is not its mask's."""
     copies = plugins.find("generators", "copies")
 
@@ -37,24 +38,9 @@ def _spoiler(monkeypatch: pytest.MonkeyPatch) -> None:
                 image = np.clip(sample.image // 2 + seed % 97, 0, 255).astype(np.uint8)
                 image[seed % 31, seed % 29] = seed % 251
                 spoilt = (seed >> 8) % self.nth == 0  # the low bits tell renderings of one layout apart
-                yield Sample(sample.id, image, plugin_replace(labels, boxes=labels.boxes + spoilt), sample.origin)
+                yield Sample(sample.id, image, replace(labels, boxes=labels.boxes + spoilt), sample.origin)
 
-    known = plugins._points
-
-    class Point:
-        name, value, dist = "spoiler", "tests:Spoiler", None
-
-        def load(self) -> type:
-            return Spoiler
-
-    monkeypatch.setattr(plugins, "_points",
-                        lambda group: (*known(group), *((Point(),) if group == "generators" else ())))
-
-
-def plugin_replace(labels: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(labels, **changes)
+    install("generators", "spoiler", Spoiler)
 
 
 def spoilt(project: Any, nth: int, **evaluate: Any) -> None:
