@@ -14,13 +14,14 @@ from synthgen import __version__
 from synthgen.device import device_of
 from synthgen.errors import EnvironmentProblem
 from synthgen.recipe.load import Loaded
-from synthgen.stages import Job, Unit, evaluate, export, filter, generate, ingest, label, mix, screen, train  # noqa: A004
+from synthgen.stages import Job, Unit, committee, evaluate, export, filter, generate, ingest, label, mix, screen, train  # noqa: A004
 from synthgen.store import write_atomic, write_json
 from synthgen.types import Json
 from synthgen.work import Events, Say, Work, in_parallel, key_of, only_process
 
 STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("0-ingest", ingest),
+    ("1-committee", committee),
     ("1-generate", generate),
     ("2-filter", filter),
     ("2-screen", screen),
@@ -134,7 +135,7 @@ def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str,
         if why is not None:
             missing.append(unit.name)
             job.events.add("make", unit=unit.name, why=why)
-    side_by_side = [n for n in missing if stage == "4-train" and n != train.MODEL]
+    side_by_side = [n for n in missing if n.startswith(("4-train/", "1-committee/")) and n != train.MODEL]
     if job.device == "cpu" and job.workers > 1 and len(side_by_side) > 1:
         child = replace(job, workers=1, say=FileSay(job.work.folder / ".progress"))
         job.work.folder.joinpath(".progress").mkdir(exist_ok=True)
@@ -145,8 +146,8 @@ def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str,
 
 
 def make_unit(job: Job, name: str) -> None:
-    """Make one unit of the training stage; runs in a process of its own."""
-    unit = next(u for u in train.units(job) if u.name == name)
+    """Make one training; runs in a process of its own."""
+    unit = next(u for u in [*committee.units(job), *train.units(job)] if u.name == name)
     job.work.once(unit.name, unit.needs, unit.make)
 
 

@@ -213,30 +213,6 @@ def silent(_what: str, _done: float, _total: float) -> None:
     """Says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a plug-in is told about the run that it works in."""
-
-    seed: int
-    task: Task
-    classes: tuple[str, ...]
-    folder: Path  # scratch space: checkpoints, curves
-    device: str = "cpu"
-    threads: int = 1
-    log: Log = silent
-    base: Path = Path()  # relative paths in options start here
-
-
-@runtime_checkable
-class Generator(Protocol):
-    """Makes labelled samples; sample k depends on seed k and on what was fitted, on nothing else."""
-
-    def fit(self, real: Dataset, pool: Dataset, context: Context) -> None: ...
-    def sample(self, seeds: Sequence[int]) -> Iterator[Sample]: ...
-    def save(self, folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...
-
-
 @runtime_checkable
 class Labeler(Protocol):
     """Labels images of any size, with scores in [0, 1]; tta: average over flips and quarter turns.
@@ -247,6 +223,55 @@ class Labeler(Protocol):
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]: ...
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]: ...
     def save(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A labeler of the committee, trained on the seed but for the images with the ids `unseen`."""
+
+    labeler: Labeler
+    unseen: tuple[str, ...]
+
+
+def _nobody() -> Sequence[Member]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a plug-in is told about the run that it works in.
+
+    seed: of its own randomness. folder: scratch space, for checkpoints and curves. threads, workers: threads of one
+    process, and processes that it may start; neither may change a byte of what comes out. base: where relative paths
+    in options start. committee: labelers that learned from parts of the seed, loaded when asked for; for generators
+    that say LEARNS = True, empty otherwise.
+    """
+
+    seed: int
+    task: Task
+    classes: tuple[str, ...]
+    folder: Path
+    device: str = "cpu"
+    threads: int = 1
+    log: Log = silent
+    base: Path = Path()
+    workers: int = 1
+    committee: Callable[[], Sequence[Member]] = _nobody
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Makes labelled samples; sample k depends on seed k and on what was fitted, on nothing else.
+
+    A class may say more of itself: TASKS, the tasks that it does (without: instances and segment). LEARNS = True: `fit`
+    trains a network; it goes on at its last checkpoint in `context.folder`, and may ask the committee. SAMPLING: the
+    names of options that change what `sample` gives and not what `fit` learns; `fit` is not done anew for them.
+    """
+
+    def fit(self, real: Dataset, pool: Dataset, context: Context) -> None: ...
+    def sample(self, seeds: Sequence[int]) -> Iterator[Sample]: ...
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path, device: str = "cpu") -> None: ...
 
 
 @runtime_checkable

@@ -20,16 +20,18 @@ from pydantic.dataclasses import dataclass
 
 import synthgen
 from synthgen.errors import DataError
-from synthgen.geometry import decode, encode_crop, id_map, mask_box, only_accepted, touches_border
+from synthgen.geometry import decode, id_map, mask_box, only_accepted
 from synthgen.images import list_images, read_image
 from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
+from synthgen.layouts.painted import labels_of
+from synthgen.noise import NoiseModel, noise_model
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
-from synthgen.types import Context, Dataset, Labels, Mask, Origin, Rle, Sample
+from synthgen.types import Context, Dataset, Origin, Sample
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
-from synthgen_compose.harmonise import NoiseModel, blur_to, noise_model, sharpness
-from synthgen_compose.render import Blend, Canvas, canvas_on, frame_size, paint, with_noise
+from synthgen_compose.harmonise import blur_to, sharpness
+from synthgen_compose.render import Blend, Canvas, canvas_on, paint, with_noise
 
 Background = Literal["inpaint", "keep"]
 
@@ -120,9 +122,9 @@ class Compose:
             blend = self.blend[(seed & 0xFF) % len(self.blend)]
             ground = self._background(f, rng)
             canvas = ground.canvas
-            size = frame_size(canvas)
+            size = canvas.painted.size
             if ground.kind == "keep":
-                things = f.extra.add(rng, size, canvas.ids != 0, share=float(rng.uniform(0.2, 0.7)))
+                things = f.extra.add(rng, size, canvas.painted.ids != 0, share=float(rng.uniform(0.2, 0.7)))
             else:
                 things = f.layouts.sample(rng, size).objects
             for thing in things:
@@ -131,8 +133,8 @@ class Compose:
                 paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, ground.soften)
             pixels = with_noise(canvas, ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else canvas.pixels
             image = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
-            labels = labels_of(canvas, self.min_visible)
-            parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.sources if s >= 0}))
+            labels = labels_of(canvas.painted, self.min_visible)
+            parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.painted.sources if s >= 0}))
             yield Sample(
                 f"compose-{seed:016x}",
                 image,
@@ -142,7 +144,7 @@ class Compose:
                     "blend": blend,
                     "layout": self.layout,
                     "background": ground.kind,
-                    "sources": [s for s in canvas.sources if s >= 0],
+                    "sources": [s for s in canvas.painted.sources if s >= 0],
                 },
             )
 
@@ -153,8 +155,9 @@ class Compose:
         write_all(folder / "seed", f.real)
         (folder / "compose.json").write_text(json.dumps({"seed": f.root, "base": str(f.base)}) + "\n")
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, device: str = "cpu") -> None:
         """What `save` wrote."""
+        del device  # pixels are moved on the CPU
         about = json.loads((folder / "compose.json").read_text())
         self.fit(
             list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"]))
@@ -186,17 +189,17 @@ class Compose:
         image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
         canvas = canvas_on(image)
         if sample.labels.ignore is not None:
-            canvas.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
+            canvas.painted.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
         for number in np.unique(ids[ids > 0]):
             own = ids == number
             box = mask_box(own)
             assert box is not None
             x0, y0, x1, y1 = box
-            canvas.ids[own] = len(canvas.classes) + 1
-            canvas.classes.append(int(sample.labels.classes[number - 1]))
-            canvas.areas.append(int(own.sum()))
-            canvas.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
-            canvas.sources.append(-1)
+            canvas.painted.ids[own] = len(canvas.painted.classes) + 1
+            canvas.painted.classes.append(int(sample.labels.classes[number - 1]))
+            canvas.painted.areas.append(int(own.sum()))
+            canvas.painted.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
+            canvas.painted.sources.append(-1)
         return _Ground(canvas, sample.id, "keep", f.noise)
 
 
@@ -255,52 +258,6 @@ class _Fitted:
                 sample.image, sample.labels, rng_of(seed_of(self.root, "object-free", sample.id))
             )
         return self._free[k]
-
-
-def labels_of(canvas: Canvas, min_visible: float) -> Labels:
-    """Labels of what was painted: visible masks by who owns a pixel, whole masks inside the frame, the visible share
-    of each object. Objects of whose part in the frame less than `min_visible` shows are left out, and what shows of
-    them is ignored."""
-    size = frame_size(canvas)
-    n = len(canvas.classes)
-    seen = np.asarray(
-        [
-            np.count_nonzero(canvas.ids[top : top + crop.shape[0], left : left + crop.shape[1]] == k + 1)
-            for k, (crop, top, left) in enumerate(canvas.amodal)
-        ],
-        np.int64,
-    )
-    visible = seen / np.maximum(canvas.areas, 1)
-    # What the frame cuts off hides nothing: people label a sliver at the border, so only other objects count here.
-    framed = np.asarray([np.count_nonzero(crop) for crop, _, _ in canvas.amodal], np.int64)
-    keep = [k for k in range(n) if seen[k] > 0 and seen[k] >= min_visible * framed[k]]
-    masks: list[Rle] = []
-    amodal: list[Rle] = []
-    boxes = np.zeros((len(keep), 4), np.float32)
-    for row, k in enumerate(keep):
-        crop, top, left = canvas.amodal[k]
-        h, w = crop.shape
-        shown: Mask = canvas.ids[top : top + h, left : left + w] == k + 1
-        box = mask_box(shown)
-        assert box is not None
-        x0, y0, x1, y1 = box
-        boxes[row] = (left + x0, top + y0, left + x1, top + y1)
-        masks.append(encode_crop(shown[y0:y1, x0:x1], top + y0, left + x0, size))
-        amodal.append(masks[-1] if seen[k] == framed[k] else encode_crop(crop, top, left, size))
-    dropped = [k + 1 for k in range(n) if k not in set(keep) and seen[k] > 0]
-    away = np.isin(canvas.ids, [-1, *dropped]) if dropped or (canvas.ids < 0).any() else None
-    ignore = None if away is None else encode_crop(away, 0, 0, size)
-    return Labels(
-        size=size,
-        classes=np.asarray([canvas.classes[k] for k in keep], np.int64),
-        boxes=boxes,
-        masks=tuple(masks),
-        amodal=tuple(amodal),
-        visible=visible[keep].astype(np.float32),
-        truncated=touches_border(boxes, size),
-        ignore=ignore,
-        empty="unknown" if keep else "confirmed",
-    )
 
 
 def _turned(array: NDArray[Any], k: int) -> NDArray[Any]:

@@ -12,8 +12,8 @@ from synthgen.geometry import id_map
 from synthgen.layouts import Survey
 from synthgen.layouts.distance import signed_distance
 from synthgen.layouts.survey import axes_of, padded, radii
+from synthgen.noise import NoiseModel
 from synthgen.types import Dataset, Image, Mask
-from synthgen_compose.harmonise import NoiseModel
 
 STRENGTH = 1.3  # of denoising, in standard deviations of the noise: leaves a tenth of white noise
 RIM = 10  # px of picture kept around an object: its glow, its shadow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.layouts.distance import signed_distance
+from synthgen.layouts.painted import Painted
 from synthgen.layouts.survey import ANGLES, axes_of, padded, radii
-from synthgen.types import Image, Placed, Size
+from synthgen.noise import NoiseModel, restore_noise
+from synthgen.types import Image, Placed
 from synthgen_compose.background import pull_push
 from synthgen_compose.bank import RIM, Cutout, rounded
-from synthgen_compose.harmonise import NoiseModel, restore_noise
 
 TILE, MARGIN = 128, 12  # px; the grain of a pixel is measured within MARGIN of it
 
@@ -26,24 +27,18 @@ Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 class Canvas:
     """A picture in the making.
 
-    pixels: (H, W, 3) float32. ids: (H, W) int32, 0 background, k + 1 the k-th object painted, −1 ignored.
-    areas: px of each whole object, outside the frame included. amodal: (crop, top, left) inside the frame.
-    touched: (H, W) bool, where something was painted.
+    pixels: (H, W, 3) float32. painted: who owns which pixel. touched: (H, W) bool, where something was painted.
     """
 
     pixels: NDArray[np.float32]
-    ids: NDArray[np.int32]
+    painted: Painted
     touched: NDArray[np.bool_]
-    classes: list[int] = field(default_factory=list)
-    areas: list[int] = field(default_factory=list)
-    amodal: list[tuple[NDArray[np.bool_], int, int]] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)
 
 
 def canvas_on(background: Image) -> Canvas:
     """An empty canvas on a background."""
     H, W = background.shape[:2]
-    return Canvas(background.astype(np.float32), np.zeros((H, W), np.int32), np.zeros((H, W), bool))
+    return Canvas(background.astype(np.float32), Painted(np.zeros((H, W), np.int32)), np.zeros((H, W), bool))
 
 
 def paint(
@@ -62,7 +57,7 @@ def paint(
     to is less sharp than its own picture.
     An object wholly outside the frame paints nothing and gets no number.
     """
-    H, W = canvas.ids.shape
+    H, W = canvas.painted.ids.shape
     h, w = thing.mask.shape
     # The crop with its rim, cut to the frame.
     top, left = thing.top - RIM, thing.left - RIM
@@ -84,12 +79,12 @@ def paint(
     if blend in ("feather", "gaussian"):
         # The rim shows the source's surroundings; over a neighbour they would be a moat that no real picture has.
         near = (cv2.dilate(shown.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~shown
-        alpha = np.where((canvas.ids[frame] > 0) & ~shown, 0.4 * near, alpha).astype(np.float32)
+        alpha = np.where((canvas.painted.ids[frame] > 0) & ~shown, 0.4 * near, alpha).astype(np.float32)
     if blend == "add":
         canvas.pixels[frame] = here + (alpha * gain)[..., None] * (source - cutout.around)
     elif blend != "poisson":
         if match:
-            rim = (alpha < 0.5) & ~shown & (canvas.ids[frame] == 0)
+            rim = (alpha < 0.5) & ~shown & (canvas.painted.ids[frame] == 0)
             place = _middle(here[rim]) if np.count_nonzero(rim) >= 8 else cutout.around
             source = (source - cutout.around) * gain + cutout.around + match * (place - cutout.around)
         canvas.pixels[frame] = here + alpha[..., None] * (source - here)
@@ -102,13 +97,7 @@ def paint(
         membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
         canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
     canvas.touched[frame] |= alpha > 0.02
-    number = len(canvas.classes) + 1
-    canvas.ids[frame][shown] = number
-    canvas.classes.append(thing.class_id)
-    canvas.areas.append(int(thing.mask.sum()))
-    ys, xs = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-    canvas.amodal.append((shown[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy(), y0 + int(ys[0]), x0 + int(xs[0])))
-    canvas.sources.append(-1 if thing.source is None else thing.source)
+    canvas.painted.add(thing)
 
 
 def with_noise(canvas: Canvas, model: NoiseModel, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -192,8 +181,3 @@ def _middle(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     """The median colour of (P, 3), channel by channel."""
     half = len(colours) // 2
     return np.asarray(np.partition(colours, half, axis=0)[half])
-
-
-def frame_size(canvas: Canvas) -> Size:
-    """(H, W) of a canvas."""
-    return int(canvas.ids.shape[0]), int(canvas.ids.shape[1])

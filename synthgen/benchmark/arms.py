@@ -11,7 +11,7 @@ import numpy as np
 from synthgen.augment import STRONG_CLASSIFY, STRONG_DENSE
 from synthgen.recipe.schema import ArmName, Recipe
 from synthgen.stages import Job, generate, ingest, screen
-from synthgen.stages.mix import classes_of, weights_of
+from synthgen.stages.weights import augment_of, classes_of, weights_of
 from synthgen.store import Joined, Stored, Subset
 from synthgen.types import Mixture
 
@@ -99,7 +99,7 @@ def mixture(job: Job, arm: Arm, pseudo: Stored) -> Mixture:
                / (1 if real else others) for part, real in parts]
     flags = [np.full(len(part), real, bool) for part, real in parts]
     mix = job.recipe.mix
-    augment = {"default": None, "none": ()}.get(mix.augment, ()) if isinstance(mix.augment, str) else mix.augment
+    augment = augment_of(mix)
     if arm.strong:
         augment = STRONG_CLASSIFY if job.recipe.task == "classify" else STRONG_DENSE
     return Mixture(Joined(*(part for part, _ in parts)), np.concatenate(flags), np.concatenate(weights),

@@ -26,7 +26,21 @@ from synthgen.recipe.load import Loaded
 from synthgen.recipe.schema import Recipe
 from synthgen.run import FileSay, job_of
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, files_of, filter, generate, ingest, keys, label, screen, train, version_of  # noqa: A004
+from synthgen.stages import (
+    Job,
+    Unit,
+    committee,
+    files_of,
+    filter,  # noqa: A004 - the stage is called so
+    generate,
+    ingest,
+    keys,
+    label,
+    screen,
+    train,
+    training,
+    version_of,
+)
 from synthgen.store import Stored, Subset, read_json, write_all, write_json
 from synthgen.types import Json, Labeler, Origin, Sample
 from synthgen.work import Say, Work, in_parallel, key_of, only_process
@@ -151,7 +165,7 @@ def train_one(bench: Bench, cell: Cell, arm: Arm) -> None:
 def _before(bench: Bench, job: Job, cell: Cell) -> list[Unit]:
     """The units of a cell that arms stand on: its seed, its synthetic images, the filter."""
     seed = Unit("0-ingest/seed", _seed_needs(bench, cell), partial(_draw_seed, bench, cell))
-    return [seed, *generate.units(job), *filter.units(job), *screen.taken_out(job)]
+    return [seed, *committee.units(job), *generate.units(job), *filter.units(job), *screen.taken_out(job)]
 
 
 def _seed_needs(bench: Bench, cell: Cell) -> Json:
@@ -205,7 +219,7 @@ def _units(bench: Bench, job: Job, cell: Cell, arm: Arm) -> list[Unit]:
     recipe = job.recipe
     seed, *made = _before(bench, job, cell)
     after = [seed] if arm.real else []
-    after += {"none": [], "all": generate.units(job), "kept": made}[arm.synthetic]
+    after += {"none": [], "all": [*committee.units(job), *generate.units(job)], "kept": made}[arm.synthetic]
     out = []
     if arm.teacher is not None:
         teacher = next(a for a in bench.arms if a.name == arm.teacher)
@@ -239,7 +253,7 @@ def _stands(bench: Bench, cell: Cell, arm: Arm) -> bool:
 def _label_pool(job: Job, teacher: Arm, taught: Unit, folder: Path) -> None:
     """The pool with the labels that the teacher is sure of; the rest of them become ignored pixels, and images whose
     class it is not sure of are left out."""
-    labeler = train.trainer(job).load(job.work.path(taught.name), job.device, job.threads)
+    labeler = training.trainer(job).load(job.work.path(taught.name), job.device, job.threads)
     origin = Origin("pseudo", teacher.name, known_by="model")
     pool = ingest.part(job, "pool")
 
@@ -262,8 +276,8 @@ def _train(job: Job, arm: Arm, folder: Path) -> None:
     if not len(mixed.samples):
         raise DataError(f"the arm {arm.name} has nothing to learn from: filter and gate left no synthetic image in "
                         f"{job.work.folder}; synthgen run says why")
-    train.fit(job, mixed, [], folder, arm.name)
-    labeler = train.trainer(job).load(folder, job.device, job.threads)
+    training.fit(job, mixed, folder, arm.name)
+    labeler = training.trainer(job).load(folder, job.device, job.threads)
     shown = {"real": int(mixed.real.sum()), "other": int((~mixed.real).sum())}
     write_json(folder / "scores.json", {"images": shown, "per_image": _scores(job, labeler)})
 

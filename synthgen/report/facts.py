@@ -10,7 +10,7 @@ from synthgen.report.gate import softened, waivers_in_force
 from synthgen.report.limits import limits
 from synthgen.report.source import OnDisk, evenly
 from synthgen.report.words import headline, next_steps, other_reasons, reasons
-from synthgen.stages import train
+from synthgen.stages import train, training
 from synthgen.store import Stored
 from synthgen.types import Json
 
@@ -163,7 +163,7 @@ def _benchmark(run: OnDisk) -> Json:
 def _curves(run: OnDisk) -> dict[str, Json]:
     """(step, loss) pairs by training; what a trainer does not keep is not here."""
     names = [u for u in run.units if u.startswith("4-train/") and u != train.MODEL and run.state(u) == "done"]
-    found = {name.split("/")[1]: train.curve(run.job, name) for name in names}
+    found = {name.split("/")[1]: training.curve(run.job, name) for name in names}
     return {name: curve for name, curve in found.items() if curve}
 
 

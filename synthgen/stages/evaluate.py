@@ -17,7 +17,7 @@ from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, label, screen, train, version_of  # noqa: A004
+from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, label, screen, train, training, version_of  # noqa: A004
 from synthgen.stages.agreement import agreement_of
 from synthgen.stages.evidence import NOTHING, built, families, features_of, one_per_layout, waivers_of
 from synthgen.store import Stored, read_json, write_all, write_json
@@ -70,9 +70,9 @@ def verdict(job: Job) -> Json:
 
 def _make(job: Job, folder: Path) -> None:
     recipe = job.recipe
-    arms = {"mixed": train.load(job, train.MODEL)}
+    arms = {"mixed": training.load(job, train.MODEL)}
     if train.compares(job):
-        arms["real"] = train.load(job, "4-train/seed-only")
+        arms["real"] = training.load(job, "4-train/seed-only")
     test = ingest.part(job, "test")
     if len(test):
         job.events.add("locked test opened", by="evaluate", images=len(test))

@@ -1,4 +1,5 @@
-"""Generate: fit each generator on the seed, then make its samples in shards; sample k depends on seed k alone."""
+"""Generate: fit each generator on the seed and the pool, then make its samples in shards; sample k depends on seed k
+alone."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from typing import Any
 from synthgen import plugins
 from synthgen.recipe.schema import Generate
 from synthgen.seeds import seed_of
-from synthgen.stages import Job, Unit, files_of, ingest, keys, version_of
+from synthgen.stages import Job, Unit, committee, files_of, ingest, keys, version_of
 from synthgen.store import Stored, committed, write_shard
-from synthgen.types import Context, Generator, Sample
+from synthgen.types import Context, Generator, Member, Sample
 from synthgen.work import in_parallel
 
 CODE = 1
@@ -21,32 +22,55 @@ LAYOUT_BITS = 8  # low bits of a seed that tell renderings of one layout apart
 
 
 def units(job: Job) -> list[Unit]:
-    """One unit per enabled generator."""
+    """Two units per enabled generator: what it learned, which a changed count leaves as it is, and its samples."""
+    enabled = [g for g in job.recipe.generate if g.enabled and g.count]
+    return [*(_fit_unit(job, g) for g in enabled), *(_sample_unit(job, g) for g in enabled)]
+
+
+def model_of(section: Generate) -> str:
+    """The unit of what a generator learned."""
+    return f"1-fit/{section.name}"
+
+
+def _fit_unit(job: Job, section: Generate) -> Unit:
+    plugin = plugins.find("generators", section.use)
     before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool", "0-ingest/guard")]
-    return [
-        Unit(
-            f"1-generate/{g.name}",
-            {
-                "code": CODE,
-                "use": g.use,
-                "version": version_of("generators", g.use),
-                "options": _plain(g.options),
-                "files": files_of(job, g.options),
-                "count": g.count,
-                "seed": job.recipe.seed,
-                "shard_size": job.recipe.shard_size,
-                "after": keys(before),
-            },
-            partial(_make, job, g),
-        )
-        for g in job.recipe.generate
-        if g.enabled and g.count
-    ]
+    learns = {"task": job.recipe.task, "committee": keys(committee.trainings(job))} if _learns(section) else {}
+    sampling: tuple[str, ...] = getattr(plugin, "SAMPLING", ())
+    options = {k: v for k, v in section.options.items() if k not in sampling}
+    needs = {
+        "code": CODE,
+        "use": section.use,
+        "version": version_of("generators", section.use),
+        "options": _plain(options),
+        "files": files_of(job, options),
+        "seed": job.recipe.seed,
+        **learns,
+        "after": keys(before),
+    }
+    return Unit(model_of(section), needs, partial(_fit, job, section))
+
+
+def _sample_unit(job: Job, section: Generate) -> Unit:
+    needs = {
+        "code": CODE,
+        "options": _plain(section.options),
+        "files": files_of(job, section.options),
+        "count": section.count,
+        "shard_size": job.recipe.shard_size,
+        "after": keys([_fit_unit(job, section)]),
+    }
+    return Unit(f"1-generate/{section.name}", needs, partial(_sample, job, section))
+
+
+def _learns(section: Generate) -> bool:
+    return bool(getattr(plugins.find("generators", section.use), "LEARNS", False))
 
 
 def made(job: Job) -> Stored:
     """All synthetic samples, generator by generator."""
-    return Stored(*(job.work.path(u.name) / "shards" for u in units(job)))
+    return Stored(*(job.work.path(f"1-generate/{g.name}") / "shards" for g in job.recipe.generate
+                    if g.enabled and g.count))
 
 
 def sample_seed(root: int, name: str, k: int, variants: int) -> int:
@@ -64,32 +88,38 @@ def samples(generator: Generator, root: int, name: str, first: int, last: int) -
 
 
 def fitted(job: Job, section: Generate, folder: Path) -> Generator:
-    """A generator fitted on the ingested seed."""
+    """A generator fitted on the ingested seed, in a folder for its checkpoints.
+
+    Raises: what the generator raises, DataError for data that it cannot learn from.
+    """
     recipe = job.recipe
     generator: Generator = plugins.build("generators", section.use, section.options)
-    generator.fit(
-        list(ingest.part(job, "seed")),
-        ingest.part(job, "pool"),
-        Context(
-            seed_of(recipe.seed, "fit", section.name),
-            recipe.task,
-            recipe.classes,
-            folder,
-            job.device,
-            job.threads,
-            job.say,
-            job.base,
-        ),
+    context = Context(
+        seed_of(recipe.seed, "fit", section.name),
+        recipe.task,
+        recipe.classes,
+        folder,
+        job.device,
+        job.threads,
+        lambda what, done, total: job.say(f"{what} {section.name}", done, total),
+        job.base,
+        job.workers,
+        partial(committee.members, job) if _learns(section) else _nobody,
     )
+    generator.fit(list(ingest.part(job, "seed")), ingest.part(job, "pool"), context)
     return generator
 
 
-def _make(job: Job, section: Generate, folder: Path) -> None:
-    model = folder / "model"
-    if not (model / "fitted").exists():
-        model.mkdir(parents=True, exist_ok=True)
-        fitted(job, section, model).save(model)
-        (model / "fitted").touch()
+def _nobody() -> list[Member]:
+    return []
+
+
+def _fit(job: Job, section: Generate, folder: Path) -> None:
+    fitted(job, section, folder).save(folder)
+
+
+def _sample(job: Job, section: Generate, folder: Path) -> None:
+    model = job.work.path(model_of(section))
     shards, size = folder / "shards", job.recipe.shard_size
     shards.mkdir(exist_ok=True)
     done = set(committed(shards))
@@ -106,12 +136,14 @@ def _make(job: Job, section: Generate, folder: Path) -> None:
                 section.name,
                 number * size,
                 min((number + 1) * size, section.count),
+                job.device,
             ),
         )
         for number in range(-(-section.count // size))
         if number not in done
     ]
-    in_parallel(jobs, job.workers, job.say, f"generate {section.name}")
+    # A device of its own serves one process at a time.
+    in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, f"generate {section.name}")
 
 
 def make_shard(
@@ -124,10 +156,11 @@ def make_shard(
     name: str,
     first: int,
     last: int,
+    device: str = "cpu",
 ) -> None:
     """Load a fitted generator and write one shard; runs in a process of its own."""
     generator: Generator = plugins.build("generators", use, options)
-    generator.load(model)
+    generator.load(model, device)
     write_shard(shards, number, samples(generator, root, name, first, last))
 
 

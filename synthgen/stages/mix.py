@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from synthgen.recipe.schema import Mix
 from synthgen.stages import Job, Unit, filter, ingest, keys, screen  # noqa: A004 - the stage is called so
+from synthgen.stages.weights import augment_of, classes_of, weights_of
 from synthgen.store import Joined, Subset, read_json, write_json
-from synthgen.types import Json, Labels, Mixture
+from synthgen.types import Json, Mixture
 
 CODE = 1
 
@@ -31,11 +30,11 @@ def units(job: Job) -> list[Unit]:
     ]
 
 
-def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, real: bool = True) -> Mixture:
-    """The mix that was written; `without` leaves seed images out by id, and the flags one whole side."""
+def mixture(job: Job) -> Mixture:
+    """The mix that was written."""
     index = read_json(job.work.path("3-mix") / "index.json")
     seed, kept = ingest.part(job, "seed"), screen.kept(job)
-    rows = [r for r in index["samples"] if r["id"] not in set(without) and (real if r["kind"] == "real" else synthetic)]
+    rows = index["samples"]
     picked = Joined(
         Subset(seed, [r["k"] for r in rows if r["kind"] == "real"]),
         _Part(kept, [r["k"] for r in rows if r["kind"] == "synthetic"]),
@@ -43,8 +42,7 @@ def mixture(job: Job, *, without: Sequence[str] = (), synthetic: bool = True, re
     flags = np.asarray([r["kind"] == "real" for r in rows], bool)
     weights = np.asarray([r["weight"] for r in rows], np.float64)
     mix = job.recipe.mix
-    augment = {"default": None, "none": ()}.get(mix.augment, ()) if isinstance(mix.augment, str) else mix.augment
-    return Mixture(picked, flags, weights, mix.real, mix.synthetic_until, augment)
+    return Mixture(picked, flags, weights, mix.real, mix.synthetic_until, augment_of(mix))
 
 
 class _Part(Subset):
@@ -82,29 +80,6 @@ def _make(job: Job, folder: Path) -> None:
         },
     )
     write_json(folder / "index.json", {"samples": rows})
-
-
-def classes_of(labels: Labels | None) -> Counter[int]:
-    """How many instances of each class an image shows; its own class counts as one."""
-    if labels is None:
-        return Counter()
-    counts = Counter(int(c) for c in labels.classes)
-    if labels.image_class is not None:
-        counts[labels.image_class] += 1
-    return counts
-
-
-def weights_of(counts: Sequence[Mapping[int, int]], mix: Mix) -> NDArray[np.float64]:
-    """(N,) sampling weights that sum to 1. balance: an image weighs as the rarest class it shows, by inverse frequency
-    of images (repeat factors without a threshold, after Gupta, Dollár & Girshick, LVIS, CVPR 2019, §B)."""
-    n = len(counts)
-    if n == 0:
-        return np.zeros(0)
-    if mix.per_class == "none":
-        return np.full(n, 1 / n)
-    images = Counter(c for row in counts for c in row)
-    raw = np.asarray([max((1 / images[c] for c in row), default=1 / n) for row in counts])
-    return np.asarray(raw / raw.sum(), np.float64)
 
 
 def _census(rows: Sequence[Mapping[str, Json]], kind: str, names: Sequence[str]) -> dict[str, int]:

@@ -18,13 +18,13 @@ from synthgen.errors import DataError
 from synthgen.geometry import decode, encode, id_map, labels_from_ids, labels_from_masks
 from synthgen.layouts import survey
 from synthgen.layouts.resample import transformed
+from synthgen.noise import NoiseModel, grain, noise_model, restore_noise
 from synthgen.seeds import rng_of
 from synthgen.testing import check_generator, digest, tiny_context, tiny_real
 from synthgen.types import Placed, Sample
 from synthgen_compose import Compose
 from synthgen_compose.background import fitted, object_free, pull_push
 from synthgen_compose.bank import RIM, cut, denoised
-from synthgen_compose.harmonise import NoiseModel, grain, noise_model, restore_noise
 from synthgen_compose.render import canvas_on, paint
 
 OPTIONS = [{"layout": a, "background": (b,)} for a, b in product(("resample", "warp", "shape"), ("inpaint", "keep"))]

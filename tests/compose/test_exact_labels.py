@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import synthgen_compose
 from synthgen.geometry import areas, decode, rle_boxes, touches_border
 from synthgen.layouts import LayoutName
+from synthgen.layouts.painted import labels_of
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Placed, Sample
-from synthgen_compose import Compose, labels_of
+from synthgen_compose import Compose
 from synthgen_compose.bank import RIM, Cutout
 from synthgen_compose.render import Blend, canvas_on, paint
 
@@ -162,7 +163,7 @@ def labels_after(*things: Placed, min_visible: float = 0.15, size: tuple[int, in
         grey = np.full((*side, 3), 99, np.float32)
         cutout = Cutout(grey, middle, np.full(72, 3.0), 0.0, np.zeros(3, np.float32))
         paint(canvas, one, cutout, "hard", 1.0, 0.0)
-    return labels_of(canvas, min_visible)
+    return labels_of(canvas.painted, min_visible)
 
 
 def test_an_empty_canvas_is_known_to_be_empty() -> None:

@@ -50,7 +50,7 @@ class Good:
     def save(self, folder: Path) -> None:
         (folder / "x.txt").write_text(f"{self.ground} {' '.join(self.parents)}")
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, device: str = "cpu") -> None:
         ground, *parents = (folder / "x.txt").read_text().split()
         self.ground, self.parents = int(ground), tuple(parents)
 
@@ -91,7 +91,7 @@ class Orphan(Good):
 
 
 class Forgets(Good):
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, device: str = "cpu") -> None:
         self.ground, self.parents = 0, ("a",)
 
 

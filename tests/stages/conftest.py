@@ -54,7 +54,7 @@ class Copies:
 
         write_all(folder, self.real)
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, device: str = "cpu") -> None:
         from synthgen.store import Stored
 
         self.real = list(Stored(folder))
