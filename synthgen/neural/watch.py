@@ -73,7 +73,7 @@ class Watch:
 
     @property
     def alarm(self) -> str:
-        """Why training should end now; "" while there is no reason. A collapse is a fall: early samples are all alike."""
+        """Why training should end now, or "". A collapse is a fall: early samples are all alike."""
         if not self.looks:
             return ""
         last = self.looks[-1]
@@ -96,7 +96,11 @@ class Watch:
 
     def restore(self, looks: Sequence[Json]) -> None:
         """Go on from the looks of an interrupted training."""
-        self.looks = [Look(**{k: math.nan if v is None else v for k, v in row.items()}) for row in looks]
+        def number(value: Json) -> float:
+            return math.nan if value is None else float(value)
+
+        self.looks = [Look(int(row["step"]), number(row["adherence"]), number(row["distance"]),
+                           number(row["diversity"])) for row in looks]
 
     def as_json(self) -> list[Json]:
         """The looks, nan as null."""

@@ -1,0 +1,266 @@
+"""`diffusion`: a picture for a layout, by flow matching that learns from the seed and from the unlabelled pool.
+
+A layout is drawn first; the network, trained from scratch on pixels, is given its masks and paints it. Crops of the
+pool are shown to it with nothing known of them, so that it learns from them what pictures look like, and from the seed
+what masks mean. For `classify` the image's class takes the masks' place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass as plain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+import synthgen
+from synthgen.errors import DataError
+from synthgen.layouts import LayoutName
+from synthgen.neural.crops import from_pool
+from synthgen.neural.scene import Drawn, Scene, Wishes, load_scene
+from synthgen.neural.watch import Watch
+from synthgen.seeds import seed_of
+from synthgen.store import write_all
+from synthgen.types import Context, Dataset, Origin, Sample
+
+if TYPE_CHECKING:
+    from synthgen_diffusion.network import Denoiser
+
+LOOKED_AT = 12  # samples per look
+
+
+@plain(frozen=True, slots=True)
+class Preset:
+    """Side of the crops (px), of the patches that become channels (px), channels per level, residual blocks per level,
+    steps, crops per step, learning rate, dropout."""
+
+    px: int
+    patch: int
+    widths: tuple[int, ...]
+    blocks: int
+    steps: int
+    batch: int
+    rate: float
+    dropout: float
+
+
+PRESETS = {
+    "cpu-demo": Preset(64, 2, (64, 64), 1, 600, 16, 1e-3, 0.1),
+    "cpu-small": Preset(64, 2, (64, 128), 1, 2000, 16, 1e-3, 0.1),
+    "gpu-64": Preset(64, 2, (128, 256, 256), 2, 8000, 128, 4e-4, 0.1),
+    "gpu-128": Preset(128, 2, (128, 256, 256), 2, 8000, 64, 4e-4, 0.1),
+    "gpu-256": Preset(256, 4, (128, 256, 384), 2, 8000, 32, 3e-4, 0.1),
+}
+PresetName = Literal["auto", "cpu-demo", "cpu-small", "gpu-64", "gpu-128", "gpu-256"]
+
+
+@dataclass(kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class Diffusion:
+    """Pictures for layouts by flow matching, trained from scratch on seed and pool; labels are the layouts'."""
+
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
+    LEARNS: ClassVar[bool] = True
+    SAMPLING: ClassVar[tuple[str, ...]] = ("layout", "density", "touching", "min_visible", "size", "guidance",
+                                           "sampler", "sampling_steps", "noise")
+
+    preset: PresetName = "auto"
+    """Size of network and training; auto = cpu-demo on the CPU, else by the size of the images."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps; null = as the preset says."""
+    batch: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    """Crops per step; null = as the preset says."""
+    px: Annotated[int, Field(ge=8)] | None = None
+    """Side of the crops, px; null = as the preset says, and no larger than the images."""
+    widths: Annotated[tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...], Field(min_length=1)] | None = None
+    """Channels per level of the network; null = as the preset says."""
+    rate: Annotated[float, Field(gt=0)] | None = None
+    """Highest learning rate; null = as the preset says."""
+    unconditional: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the seed's crops that are shown without their labels."""
+    pool: bool = True
+    """Whether to learn from the unlabelled pool too."""
+    look_every: Annotated[int, Field(ge=0)] | None = None
+    """Steps between looks at samples, which end the training when it copies or collapses; 0 = none, null = six."""
+    layout: Annotated[tuple[LayoutName, ...], Field(min_length=1)] = ("shape", "warp")
+    """Layouts, one of them at random for each sample: resample | warp | shape, as for compose."""
+    density: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.7, 1.3)
+    """Range of the number of objects, relative to the seed's."""
+    touching: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of objects put against another one on purpose; null = as often as in the seed."""
+    min_visible: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Objects that others hide but for less than this share are not labelled; their pixels are ignored."""
+    size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = None
+    """Height and width of the images, px; null = as in the seed."""
+    guidance: Annotated[float, Field(ge=0, le=10)] = 1.3
+    """How much more than by itself the picture follows the layout; 1 = by itself, in half the time."""
+    sampler: Literal["euler", "dpm"] = "euler"
+    """How the path from noise to picture is walked: euler, or dpm = DPM-Solver++ of second order."""
+    sampling_steps: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Steps of that path."""
+    noise: bool = True
+    """Put the sensor's noise back where the picture has less of it than real ones."""
+
+    def __post_init__(self) -> None:
+        if self.density[0] > self.density[1]:
+            raise ValueError(f"density: the lower end {self.density[0]} is above the upper end {self.density[1]}")
+        self._scene: Scene | None = None
+        self._network: Denoiser | None = None
+        self._weights = ""
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the layouts shall be like."""
+        return Wishes(self.layout, self.density, self.touching, self.min_visible, self.size)
+
+    def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
+        """Train; an interrupted training in the same folder goes on at its last checkpoint, bit for bit on one device.
+
+        Raises: DataError when the task is not one it does, the seed has no labels to learn from, or samples never stop
+        copying the seed.
+        """
+        if context.task not in self.TASKS:
+            raise DataError(f"diffusion does not do task {context.task}: give masks and use task instances")
+        from synthgen_diffusion.group import train_together
+        from synthgen_diffusion.network import Shape
+        from synthgen_diffusion.training import Plan, write_plan
+
+        scene = Scene(real, pool, context.task, len(context.classes), self.wishes)
+        preset = PRESETS[self._preset(scene, context.device)]
+        widths = self.widths or preset.widths
+        shape = Shape(scene.tones.colours, scene.channels, scene.classes if context.task == "classify" else 0,
+                      preset.patch, widths, preset.blocks, preset.dropout)
+        steps = self.steps or preset.steps
+        looks = max(1, steps // 6) if self.look_every is None else self.look_every
+        plan = Plan(_side(scene, self.px or preset.px, shape.multiple), steps, self.batch or preset.batch,
+                    self.rate or preset.rate, looks, self.unconditional, seed_of(context.seed, "diffusion"),
+                    context.device)
+        folder = context.folder / "training"
+        if not (folder / "plan.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            scene.save(folder / "scene")
+            write_all(folder / "pool", from_pool(pool, plan.seed) if self.pool else [])
+            write_plan(folder, plan, shape)
+        watch = Watch(scene.real, pool, context, _frame(scene)) if looks else None
+        train_together(folder, context, watch, lambda step, network: self._look(step, network, scene, watch, context))
+        self._take(scene, *_chosen(folder, watch, context.device))
+        if watch is not None:
+            watch.write(context.folder, json.loads((folder / "ended.json").read_text())["why"])
+        shutil.copy(folder / "curve.json", context.folder / "curve.json")
+        shutil.rmtree(folder)
+
+    def sample(self, seeds: Sequence[int]) -> Iterator[Sample]:
+        """One sample per seed, each drawn alone: what is drawn beside it cannot change its last bit."""
+        assert self._scene is not None, "fit or load comes first"
+        assert self._network is not None
+        for seed in seeds:
+            yield self._sample(self._scene, self._network, seed)
+
+    def save(self, folder: Path) -> None:
+        """The seed, the network's shape and its weights as safetensors."""
+        from dataclasses import asdict
+
+        from safetensors.torch import save_file
+
+        assert self._scene is not None, "fit comes first"
+        assert self._network is not None
+        self._scene.save(folder / "scene")
+        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
+        save_file(state, folder / "weights.safetensors")
+        (folder / "network.json").write_text(json.dumps(asdict(self._network.shape), indent=1) + "\n")
+
+    def load(self, folder: Path, device: str = "cpu") -> None:
+        """What `save` wrote. Raises: DataError when there is nothing of this kind."""
+        from safetensors.torch import load_file
+
+        from synthgen_diffusion.network import Shape
+
+        try:
+            about = json.loads((folder / "network.json").read_text())
+            shape = Shape(**{**about, "widths": tuple(about["widths"])})
+            scene, state = load_scene(folder / "scene", self.wishes), load_file(folder / "weights.safetensors")
+            self._take(scene, shape, state, device)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise DataError(f"{folder}: there is no diffusion model here that can be read ({error})") from None
+
+    def _take(self, scene: Scene, shape: Any, state: Any, device: str) -> None:
+        import torch
+        from safetensors.torch import save as as_bytes
+
+        from synthgen_diffusion.network import Denoiser
+
+        if device == "cpu":
+            torch.set_num_threads(1)
+        with torch.random.fork_rng():  # a network draws its first weights, which are replaced
+            network = Denoiser(shape)
+        network.load_state_dict(state)
+        self._network = network.to(device).eval()
+        self._scene = scene
+        plain_state = {k: v.detach().cpu().contiguous() for k, v in sorted(state.items())}
+        self._weights = hashlib.sha256(as_bytes(plain_state)).hexdigest()[:16]
+
+    def _preset(self, scene: Scene, device: str) -> str:
+        if self.preset != "auto":
+            return self.preset
+        if device == "cpu":
+            return "cpu-demo"
+        side = min(min(size) for size in scene.sizes)
+        return "gpu-64" if side <= 64 else "gpu-128" if side <= 128 else "gpu-256"
+
+    def _look(self, step: int, network: Denoiser, scene: Scene, watch: Watch | None, context: Context) -> str:
+        """Samples of a network in training, looked at; why to end, or ""."""
+        assert watch is not None
+        samples = []
+        for k in range(LOOKED_AT):
+            seed = seed_of(context.seed, "look", k) & ~0xFF
+            samples.append(self._sample(scene, network, seed))
+            context.log("look", k + 1, LOOKED_AT)
+        watch.look(step, samples)
+        write_all(context.folder / "looked" / f"{step:06d}", samples)
+        return watch.alarm
+
+    def _sample(self, scene: Scene, network: Denoiser, seed: int) -> Sample:
+        from synthgen_diffusion.sampling import sample
+
+        drawn = scene.draw(seed)
+        kind = drawn.labels.image_class
+        (values,) = sample(network, [drawn.condition], [scene.classes if kind is None else kind], [seed],
+                           steps=self.sampling_steps, guidance=self.guidance, sampler=self.sampler)
+        return self._finished(scene, drawn, values, seed)
+
+    def _finished(self, scene: Scene, drawn: Drawn, values: NDArray[np.float32], seed: int) -> Sample:
+        origin = Origin("synthetic", "diffusion", synthgen.__version__, self._weights, seed, drawn.parents, "condition")
+        meta = {"layout": drawn.layout} if drawn.layout else {}
+        return Sample(f"diffusion-{seed:016x}", scene.picture(values, seed, self.noise), drawn.labels, origin, meta)
+
+
+def _side(scene: Scene, px: int, multiple: int) -> int:
+    """The side of the crops: as wished, no larger than the smallest image asks for, divisible by the network's."""
+    least = min(min(size) for size in scene.sizes)
+    return max(multiple, -(-min(px, least) // multiple) * multiple)
+
+
+def _frame(scene: Scene) -> tuple[int, int]:
+    """The part of an image that looks compare: what all have in common."""
+    return min(h for h, _ in scene.sizes), min(w for _, w in scene.sizes)
+
+
+def _chosen(folder: Path, watch: Watch | None, device: str) -> tuple[Any, Any, str]:
+    """Shape and weights of the step that the looks chose; the last one without looks."""
+    from safetensors.torch import load_file
+
+    from synthgen_diffusion.training import read_plan
+
+    _, shape = read_plan(folder)
+    if watch is None:
+        return shape, load_file(folder / "last.safetensors"), device
+    if watch.best is None:
+        raise DataError(f"the diffusion model never made sound samples: {watch.alarm or 'all are alike'}; label more "
+                        "images, name a pool, or use compose")
+    return shape, load_file(folder / "looks" / f"{watch.best:06d}.safetensors"), device
