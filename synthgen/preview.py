@@ -14,11 +14,14 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from synthgen import plugins
+from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.overlay import Stretch, class_colour, draw, fit_to, stretch_for
 from synthgen.recipe.load import Loaded
 from synthgen.recipe.schema import Generate
-from synthgen.stages import Job, generate, ingest
-from synthgen.types import Image, Sample
+from synthgen.run import job_of
+from synthgen.stages import Job, committee, generate, ingest
+from synthgen.types import Generator, Image, Sample
 from synthgen.work import Events, Say, Work
 
 CELL = 224                                       # px of a picture's longer side
@@ -28,19 +31,27 @@ GROUND, INK, DIM = (24, 27, 33), (232, 236, 239), (150, 160, 172)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a preview made of one generator: its samples, and how long the fit and a sample took."""
+    """What a preview made of one generator: its samples, and how long the fit and a sample took.
+
+    trained: False for one that trains a network and has not yet in the run's folder; it has no samples then.
+    agreement: of each sample, how well labelers trained on real images alone agree with its labels (Dice, or 1 and 0
+    for the class); empty where nobody was asked.
+    """
 
     name: str
     samples: tuple[Sample, ...]
     fit_seconds: float
     sample_seconds: float
+    trained: bool = True
+    agreement: tuple[float, ...] = ()
 
 
 def preview(loaded: Loaded, n: int, say: Say) -> list[Made]:
     """About n samples over all enabled generators, from the first that a run makes; its folder is not touched.
 
-    The seed is ingested into a folder that is removed at the end, so that samples are named, judged and seeded
-    as in a run. Without generators: seed images, under the name "seed".
+    A generator that trains a network draws with what it learned in the run's folder. For the others the seed is
+    ingested into a folder that is removed at the end, so that samples are named, judged and seeded as in a run.
+    Without generators: seed images, under the name "seed".
     Raises: what ingest raises for data that cannot be used; DataError when a generator cannot be fitted.
     """
     data = loaded.recipe.data.model_copy(update={"pool": None, "pool_truth": None, "test": None})
@@ -54,11 +65,37 @@ def preview(loaded: Loaded, n: int, say: Say) -> list[Made]:
         if not sections:
             return [Made("seed", tuple(ingest.part(job, "seed")[:n]), 0.0, 0.0)]
         shares = [n // len(sections) + (k < n % len(sections)) for k in range(len(sections))]
+        live = job_of(loaded, say)
         return [
-            _made(job, section, min(share, section.count))
+            _drawn(live, section, min(share, section.count))
+            if generate.learns(section)
+            else _made(job, section, min(share, section.count))
             for section, share in zip(sections, shares, strict=True)
             if share
         ]
+
+
+def _drawn(live: Job, section: Generate, count: int) -> Made:
+    """Samples by what was learned in the run's folder, and what its committee says of them."""
+    unit = generate.fit_unit(live, section)
+    if live.work.why(unit.name, unit.needs) is not None:
+        return Made(section.name, (), 0.0, 0.0, trained=False)
+    generator: Generator = plugins.build("generators", section.use, section.options)
+    generator.load(live.work.path(unit.name))
+    began = time.perf_counter()
+    samples = []
+    for sample in generate.samples(generator, live.recipe.seed, section.name, 0, count):
+        samples.append(sample)
+        live.say(f"preview {section.name}", len(samples), count)
+    each = (time.perf_counter() - began) / max(len(samples), 1)
+    members = committee.members(live)
+    metric = "accuracy" if live.recipe.task == "classify" else "dice"
+    agreement = []
+    for k, sample in enumerate(samples if members else []):
+        (found,) = members[k % len(members)].labeler.label([sample.image], tta=False)
+        assert sample.labels is not None
+        agreement.append(value_of([score_image(found, sample.labels)], metric))
+    return Made(section.name, tuple(samples), 0.0, each, agreement=tuple(agreement))
 
 
 def _made(job: Job, section: Generate, count: int) -> Made:
@@ -79,13 +116,13 @@ def _made(job: Job, section: Generate, count: int) -> Made:
 
 def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = False) -> Image:
     """The samples, image beside overlay, each with its generator's name; above them the classes and their counts."""
-    samples = [(m.name, s) for m in made for s in m.samples]
-    stretch = stretch_for(s.image for _, s in samples)
-    cells = [_cell(name, s, classes, stretch, boxes) for name, s in samples]
+    samples = [(m.name, s, m.agreement[k] if m.agreement else None) for m in made for k, s in enumerate(m.samples)]
+    stretch = stretch_for(s.image for _, s, _ in samples)
+    cells = [_cell(name, s, agreement, classes, stretch, boxes) for name, s, agreement in samples]
     width, height = max((c.width for c in cells), default=CELL), max((c.height for c in cells), default=CELL)
     columns = max(1, min(len(cells), round(1850 / (width + GAP))))
     rows = -(-len(cells) // columns)
-    legend = _legend([s for _, s in samples], classes, stretch, columns * (width + GAP) - GAP)
+    legend = _legend([s for _, s, _ in samples], classes, stretch, columns * (width + GAP) - GAP)
     page = PIL.Image.new(
         "RGB", (columns * (width + GAP) + GAP, legend.height + rows * (height + GAP) + 2 * GAP), GROUND
     )
@@ -95,7 +132,8 @@ def contact_sheet(made: Sequence[Made], classes: Sequence[str], boxes: bool = Fa
     return np.array(page)
 
 
-def _cell(name: str, sample: Sample, classes: Sequence[str], stretch: Stretch, boxes: bool) -> PIL.Image.Image:
+def _cell(name: str, sample: Sample, agreement: float | None, classes: Sequence[str], stretch: Stretch,
+          boxes: bool) -> PIL.Image.Image:
     base, factor = fit_to(stretch(sample.image), CELL)
     labels = sample.labels
     pictures = (
@@ -114,6 +152,7 @@ def _cell(name: str, sample: Sample, classes: Sequence[str], stretch: Stretch, b
             if labels.image_class is not None
             else f"{many} object{'' if many == 1 else 's'}",
         )
+    facts += [] if agreement is None else [f"agreement {agreement:.2f}"]
     pen = PIL.ImageDraw.Draw(cell)
     _write(pen, (0, h + 3), f"{name}   {sample.id}", INK, cell.width)
     _write(pen, (0, h + 2 + LINE), ", ".join(facts), DIM, cell.width)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 MAPPED = {
     "synthgen": "synthgen",
     "generators/synthgen_compose": "synthgen_compose",
+    "generators/synthgen_diffusion": "synthgen_diffusion",
     "trainers/synthgen_labeler": "synthgen_labeler",
     "extractors/synthgen_features": "synthgen_features",
     "recipes": "synthgen/_recipes",

@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 import synthgen
 from synthgen.errors import DataError
 from synthgen.layouts import LayoutName
-from synthgen.neural.crops import from_pool
+from synthgen.neural.crops import from_pool, taken_for
 from synthgen.neural.scene import Drawn, Scene, Wishes, load_scene
 from synthgen.neural.watch import Watch
 from synthgen.seeds import seed_of
@@ -86,6 +86,8 @@ class Diffusion:
     """Share of the seed's crops that are shown without their labels."""
     pool: bool = True
     """Whether to learn from the unlabelled pool too."""
+    pool_classes: Literal["unknown", "committee"] = "committee"
+    """For classify: pool images are shown without a class, or with the one that all labelers of the committee give."""
     look_every: Annotated[int, Field(ge=0)] | None = None
     """Steps between looks at samples, which end the training when it copies or collapses; 0 = none, null = six."""
     layout: Annotated[tuple[LayoutName, ...], Field(min_length=1)] = ("shape", "warp")
@@ -138,14 +140,19 @@ class Diffusion:
                       preset.patch, widths, preset.blocks, preset.dropout)
         steps = self.steps or preset.steps
         looks = max(1, steps // 6) if self.look_every is None else self.look_every
-        plan = Plan(_side(scene, self.px or preset.px, shape.multiple), steps, self.batch or preset.batch,
-                    self.rate or preset.rate, looks, self.unconditional, seed_of(context.seed, "diffusion"),
-                    context.device)
+        px = _side(scene, self.px or preset.px, shape.multiple)
+        # Of smaller crops as many more as cost the same.
+        batch = self.batch or 2 * round(preset.batch / 2 * min(4, max(1, (preset.px / px) ** 2)))
+        plan = Plan(px, steps, batch, self.rate or preset.rate, looks, self.unconditional,
+                    seed_of(context.seed, "diffusion"), context.device)
         folder = context.folder / "training"
         if not (folder / "plan.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
             scene.save(folder / "scene")
-            write_all(folder / "pool", from_pool(pool, plan.seed) if self.pool else [])
+            unlabelled = from_pool(pool, plan.seed) if self.pool else []
+            if context.task == "classify" and self.pool_classes == "committee":
+                unlabelled = taken_for(unlabelled, context)
+            write_all(folder / "pool", unlabelled)
             write_plan(folder, plan, shape)
         watch = Watch(scene.real, pool, context, _frame(scene)) if looks else None
         train_together(folder, context, watch, lambda step, network: self._look(step, network, scene, watch, context))
@@ -220,7 +227,7 @@ class Diffusion:
         for k in range(LOOKED_AT):
             seed = seed_of(context.seed, "look", k) & ~0xFF
             samples.append(self._sample(scene, network, seed))
-            context.log("look", k + 1, LOOKED_AT)
+            context.log(f"look at step {step} of", k + 1, LOOKED_AT)
         watch.look(step, samples)
         write_all(context.folder / "looked" / f"{step:06d}", samples)
         return watch.alarm

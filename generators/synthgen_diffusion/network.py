@@ -60,7 +60,7 @@ class Denoiser(nn.Module):
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor, kind: Tensor) -> Tensor:
         """(B, colours, H, W) clean pictures of noisy ones. t: (B,) in (0, 1], the share of noise. condition: (B, C, H,
-        W), all 0 where nothing is known. kind: (B,) image class, the last for unknown; of no meaning without classes."""
+        W), all 0 where nothing is known. kind: (B,) image class, the last for unknown; not used without classes."""
         x = F.pixel_unshuffle(torch.cat([noisy, condition], 1), self.shape.patch)
         y = self.unet(x, t * TIMES, class_labels=kind if self.shape.classes else None, return_dict=False)[0]
         return F.pixel_shuffle(y, self.shape.patch)

@@ -70,8 +70,10 @@ def read_plan(folder: Path) -> tuple[Plan, Shape]:
 
 def crops_in(folder: Path, plan: Plan) -> Crops:
     """The crops of a training folder: `scene/` and `pool/`."""
-    pool = [sample.image for sample in Stored(folder / "pool")] if (folder / "pool").exists() else []
-    return Crops(load_scene(folder / "scene", Wishes()), pool, plan.px, seed_of(plan.seed, "crops"))
+    pool = list(Stored(folder / "pool"))
+    kinds = [None if sample.labels is None else sample.labels.image_class for sample in pool]
+    return Crops(load_scene(folder / "scene", Wishes()), [sample.image for sample in pool], plan.px,
+                 seed_of(plan.seed, "crops"), kinds)
 
 
 def train(folder: Path, watch: Watch | None, look: Look | None, log: Callable[[float, float, float], None]) -> None:

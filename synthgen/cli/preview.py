@@ -24,7 +24,7 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
     Nothing is kept but the sheet; the run's folder is not touched. The samples are the run's own.
     """
     from synthgen.cli.progress import Watch
-    from synthgen.errors import EnvironmentProblem
+    from synthgen.errors import DataError, EnvironmentProblem
     from synthgen.images import png_bytes
     from synthgen.preview import contact_sheet, preview
     from synthgen.recipe.load import load
@@ -33,6 +33,9 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
     loaded = load(recipe, overrides)
     with Watch(output.parent) as watch:
         made = preview(loaded, count, watch)
+    if not any(m.samples for m in made):
+        raise DataError(f"there is nothing to show yet: {', '.join(m.name for m in made)} train networks first; run "
+                        f"synthgen run {recipe} --until generate, then this again")
     try:
         write_atomic(output, png_bytes(contact_sheet(made, loaded.recipe.classes, boxes), level=6))
     except OSError as error:
@@ -42,11 +45,14 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
     if as_json:
         print_json({"sheet": str(output), "generators": [
             {"name": m.name, "samples": [s.id for s in m.samples], "fit_seconds": round(m.fit_seconds, 3),
-             "sample_seconds": round(m.sample_seconds, 4)} for m in made]})
+             "sample_seconds": round(m.sample_seconds, 4), "trained": m.trained,
+             "agreement": [round(a, 4) for a in m.agreement]} for m in made]})
         return
     for m in made:
         if m.name == "seed" and not m.fit_seconds:
             say("this recipe has no generators; the sheet shows the seed")
+        elif not m.trained:
+            say(f"{m.name:<16}trains a network first: synthgen run {recipe} --until generate; this sheet leaves it out")
         else:
             say(
                 f"{m.name:<16}{len(m.samples):>4} samples, {1000 * m.sample_seconds:.0f} ms each, "

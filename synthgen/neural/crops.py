@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synthgen.neural.scene import Scene
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import without_labels
-from synthgen.types import Dataset, Image, Sample
+from synthgen.types import Context, Dataset, Image, Labels, Sample
 
 POOL_PIXELS = 64 << 20  # pixels of the pool that are kept in memory; of a larger one, images at random
 HALF = 0.5  # share of a batch that comes from the pool, where there is one
@@ -29,6 +29,24 @@ def from_pool(pool: Dataset, seed: int) -> list[Sample]:
     return out
 
 
+def taken_for(pool: Sequence[Sample], context: Context) -> list[Sample]:
+    """The pool with the image class that every labeler of the committee gives; without one where they differ.
+
+    A generator that learns from such classes on the whole pool draws every class in all its variety (You et al.,
+    "Diffusion models and semi-supervised learners benefit mutually with few labels", NeurIPS 2023, §3).
+    """
+    votes: list[list[int | None]] = []
+    for number, member in enumerate(context.committee()):
+        votes.append([found.image_class for found in member.labeler.label([s.image for s in pool], tta=False)])
+        context.log("classes of the pool", number + 1, 0)
+    out = []
+    for sample, given in zip(pool, zip(*votes, strict=True) if votes else [()] * len(pool), strict=True):
+        agreed = given[0] if given and len(set(given)) == 1 else None
+        size = (int(sample.image.shape[0]), int(sample.image.shape[1]))
+        out.append(sample if agreed is None else replace(sample, labels=Labels(size, image_class=agreed)))
+    return out
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """clean: (B, colours, px, px) float32. condition: (B, C, px, px) float32, 0 where nothing is known. kind: (B,)
@@ -42,8 +60,10 @@ class Batch:
 class Crops:
     """Crops of `px` × `px` px; of smaller images, continued by their mirror image, in which nothing is known."""
 
-    def __init__(self, scene: Scene, pool: Sequence[Image], px: int, seed: int) -> None:
-        """pool: images without labels, as `from_pool` picks them."""
+    def __init__(self, scene: Scene, pool: Sequence[Image], px: int, seed: int,
+                 pool_kinds: Sequence[int | None] | None = None) -> None:
+        """pool: images without masks, as `from_pool` picks them. pool_kinds: the image class that somebody takes each
+        of them for, None for unknown; without: all unknown."""
         self.scene, self.px, self.seed = scene, px, seed
         self.labelled: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self.kinds: list[int] = []
@@ -55,6 +75,7 @@ class Crops:
             kind = sample.labels.image_class
             self.kinds.append(scene.classes if kind is None else kind)
         self.pool = list(pool)
+        self.pool_kinds = [scene.classes if kind is None else kind for kind in pool_kinds or [None] * len(pool)]
 
     def batch(self, step: int, part: int, n: int, drop: float) -> Batch:
         """Part `part` of step `step`'s batch. drop: share of the labelled crops that are shown as if nothing were known
@@ -67,8 +88,9 @@ class Crops:
         from_pool = int(n * HALF + rng.random()) if self.pool else 0
         for row in range(n):
             if row < from_pool:
-                image = self._grown(self.scene.tones.encode(self.pool[rng.integers(len(self.pool))]), "reflect")
-                known, kind = None, self.scene.classes
+                k = int(rng.integers(len(self.pool)))
+                image = self._grown(self.scene.tones.encode(self.pool[k]), "reflect")
+                known, kind = None, self.pool_kinds[k]
             else:
                 k = int(rng.integers(len(self.labelled)))
                 image, known = self.labelled[k]
@@ -79,7 +101,7 @@ class Crops:
             clean[row] = _turned(image[:, y : y + self.px, x : x + self.px], turn)
             if known is not None and not dropped:
                 shown[row] = _turned(known[:, y : y + self.px, x : x + self.px], turn)
-                kinds[row] = kind
+            kinds[row] = self.scene.classes if dropped else kind
         return Batch(clean, shown, kinds)
 
     def _grown(self, channels: NDArray[np.float32], how: str) -> NDArray[np.float32]:

@@ -17,8 +17,8 @@ from synthgen.types import Json
 PARTS = ("seed", "pool", "pool_truth", "test")
 COUNTED = 2000  # samples of a part whose objects are counted; more are estimated from these
 LISTED = 20                                      # dropped and quarantined items that are named; the rest is counted
-TITLES = {"0-ingest": "ingest", "1-generate": "generate", "2-filter": "filter", "2-screen": "screen", "3-mix": "mix",
-          "4-train": "train", "5-label": "label", "6-evaluate": "evaluate", "7-export": "export"}
+TITLES = {"0-ingest": "ingest", "1-committee": "committee", "1-generate": "generate", "2-filter": "filter",
+          "2-screen": "screen", "3-mix": "mix", "4-train": "train", "5-label": "label", "6-evaluate": "evaluate", "7-export": "export"}
 
 
 def facts_of(run: OnDisk) -> dict[str, Json]:
@@ -162,7 +162,8 @@ def _benchmark(run: OnDisk) -> Json:
 
 def _curves(run: OnDisk) -> dict[str, Json]:
     """(step, loss) pairs by training; what a trainer does not keep is not here."""
-    names = [u for u in run.units if u.startswith("4-train/") and u != train.MODEL and run.state(u) == "done"]
+    names = [u for u in run.units if u.startswith(("4-train/", "1-committee/")) and u != train.MODEL
+             and run.state(u) == "done"]
     found = {name.split("/")[1]: training.curve(run.job, name) for name in names}
     return {name: curve for name, curve in found.items() if curve}
 

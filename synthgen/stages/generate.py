@@ -24,7 +24,7 @@ LAYOUT_BITS = 8  # low bits of a seed that tell renderings of one layout apart
 def units(job: Job) -> list[Unit]:
     """Two units per enabled generator: what it learned, which a changed count leaves as it is, and its samples."""
     enabled = [g for g in job.recipe.generate if g.enabled and g.count]
-    return [*(_fit_unit(job, g) for g in enabled), *(_sample_unit(job, g) for g in enabled)]
+    return [*(fit_unit(job, g) for g in enabled), *(_sample_unit(job, g) for g in enabled)]
 
 
 def model_of(section: Generate) -> str:
@@ -32,10 +32,11 @@ def model_of(section: Generate) -> str:
     return f"1-fit/{section.name}"
 
 
-def _fit_unit(job: Job, section: Generate) -> Unit:
+def fit_unit(job: Job, section: Generate) -> Unit:
+    """The unit of what a generator learns."""
     plugin = plugins.find("generators", section.use)
     before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool", "0-ingest/guard")]
-    learns = {"task": job.recipe.task, "committee": keys(committee.trainings(job))} if _learns(section) else {}
+    more = {"task": job.recipe.task, "committee": keys(committee.trainings(job))} if learns(section) else {}
     sampling: tuple[str, ...] = getattr(plugin, "SAMPLING", ())
     options = {k: v for k, v in section.options.items() if k not in sampling}
     needs = {
@@ -45,7 +46,7 @@ def _fit_unit(job: Job, section: Generate) -> Unit:
         "options": _plain(options),
         "files": files_of(job, options),
         "seed": job.recipe.seed,
-        **learns,
+        **more,
         "after": keys(before),
     }
     return Unit(model_of(section), needs, partial(_fit, job, section))
@@ -58,12 +59,13 @@ def _sample_unit(job: Job, section: Generate) -> Unit:
         "files": files_of(job, section.options),
         "count": section.count,
         "shard_size": job.recipe.shard_size,
-        "after": keys([_fit_unit(job, section)]),
+        "after": keys([fit_unit(job, section)]),
     }
     return Unit(f"1-generate/{section.name}", needs, partial(_sample, job, section))
 
 
-def _learns(section: Generate) -> bool:
+def learns(section: Generate) -> bool:
+    """Whether a generator trains a network, which takes its time."""
     return bool(getattr(plugins.find("generators", section.use), "LEARNS", False))
 
 
@@ -104,7 +106,7 @@ def fitted(job: Job, section: Generate, folder: Path) -> Generator:
         lambda what, done, total: job.say(f"{what} {section.name}", done, total),
         job.base,
         job.workers,
-        partial(committee.members, job) if _learns(section) else _nobody,
+        partial(committee.members, job) if learns(section) else _nobody,
     )
     generator.fit(list(ingest.part(job, "seed")), ingest.part(job, "pool"), context)
     return generator
