@@ -12,23 +12,23 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 import synthgen
-from synthgen.errors import DataError
+from synthgen import plugins
+from synthgen.errors import DataError, PluginError
 from synthgen.layouts import LayoutName
 from synthgen.neural.crops import from_pool, taken_for
-from synthgen.neural.scene import Drawn, Scene, Wishes, load_scene
+from synthgen.neural.scene import Scene, Wishes, load_scene
 from synthgen.neural.watch import Watch
 from synthgen.seeds import seed_of
 from synthgen.store import write_all
-from synthgen.types import Context, Dataset, Origin, Sample
+from synthgen.types import Context, Dataset, Generator, Json, Origin, Sample
 
 if TYPE_CHECKING:
     from synthgen_diffusion.network import Denoiser
@@ -68,8 +68,15 @@ class Diffusion:
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
     LEARNS: ClassVar[bool] = True
     SAMPLING: ClassVar[tuple[str, ...]] = ("layout", "density", "touching", "min_visible", "size", "guidance",
-                                           "sampler", "sampling_steps", "noise")
+                                           "sampler", "sampling_steps", "noise", "strength")
 
+    mode: Literal["condition", "refine"] = "condition"
+    """condition = paint layouts from noise; refine = take another generator's samples, drown them in noise up to
+    `strength`, and paint them anew over what is left: their labels stay, their seams go."""
+    base: dict[str, Any] | None = None
+    """The generator whose samples are refined: {use: compose, …its options}."""
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """How much noise a refined sample goes through: near 0 nothing changes, at 1 nothing but its layout is left."""
     preset: PresetName = "auto"
     """Size of network and training; auto = cpu-demo on the CPU, else by the size of the images."""
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -112,9 +119,29 @@ class Diffusion:
     def __post_init__(self) -> None:
         if self.density[0] > self.density[1]:
             raise ValueError(f"density: the lower end {self.density[0]} is above the upper end {self.density[1]}")
+        if (self.mode == "refine") != (self.base is not None):
+            raise ValueError("mode refine and base belong together: base names whose samples are refined, "
+                             "{use: compose}")
+        self._base = self._built()
         self._scene: Scene | None = None
         self._network: Denoiser | None = None
         self._weights = ""
+
+    def _built(self) -> Generator | None:
+        """The generator whose samples are refined, not fitted yet. Raises: ValueError for options that it has not."""
+        if self.base is None:
+            return None
+        options = dict(self.base)
+        try:
+            built: Generator = plugins.build("generators", str(options.pop("use", "compose")), options)
+        except PluginError as error:
+            raise ValueError(f"base: {error}") from None
+        return built
+
+    @property
+    def variants(self) -> int:
+        """How many samples share a layout: as many as of the generator that is refined."""
+        return int(getattr(self._base, "variants", 1))
 
     @property
     def wishes(self) -> Wishes:
@@ -145,6 +172,9 @@ class Diffusion:
         batch = self.batch or 2 * round(preset.batch / 2 * min(4, max(1, (preset.px / px) ** 2)))
         plan = Plan(px, steps, batch, self.rate or preset.rate, looks, self.unconditional,
                     seed_of(context.seed, "diffusion"), context.device)
+        if self._base is not None:
+            (context.folder / "base").mkdir(exist_ok=True)
+            self._base.fit(real, pool, replace(context, folder=context.folder / "base"))
         folder = context.folder / "training"
         if not (folder / "plan.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -178,12 +208,16 @@ class Diffusion:
         assert self._scene is not None, "fit comes first"
         assert self._network is not None
         self._scene.save(folder / "scene")
+        if self._base is not None:
+            (folder / "base").mkdir(exist_ok=True)
+            self._base.save(folder / "base")
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         save_file(state, folder / "weights.safetensors")
         (folder / "network.json").write_text(json.dumps(asdict(self._network.shape), indent=1) + "\n")
 
     def load(self, folder: Path, device: str = "cpu") -> None:
         """What `save` wrote. Raises: DataError when there is nothing of this kind."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from synthgen_diffusion.network import Shape
@@ -193,7 +227,9 @@ class Diffusion:
             shape = Shape(**{**about, "widths": tuple(about["widths"])})
             scene, state = load_scene(folder / "scene", self.wishes), load_file(folder / "weights.safetensors")
             self._take(scene, shape, state, device)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            if self._base is not None:
+                self._base.load(folder / "base", device)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
             raise DataError(f"{folder}: there is no diffusion model here that can be read ({error})") from None
 
     def _take(self, scene: Scene, shape: Any, state: Any, device: str) -> None:
@@ -235,16 +271,21 @@ class Diffusion:
     def _sample(self, scene: Scene, network: Denoiser, seed: int) -> Sample:
         from synthgen_diffusion.sampling import sample
 
-        drawn = scene.draw(seed)
-        kind = drawn.labels.image_class
-        (values,) = sample(network, [drawn.condition], [scene.classes if kind is None else kind], [seed],
-                           steps=self.sampling_steps, guidance=self.guidance, sampler=self.sampler)
-        return self._finished(scene, drawn, values, seed)
-
-    def _finished(self, scene: Scene, drawn: Drawn, values: NDArray[np.float32], seed: int) -> Sample:
-        origin = Origin("synthetic", "diffusion", synthgen.__version__, self._weights, seed, drawn.parents, "condition")
-        meta = {"layout": drawn.layout} if drawn.layout else {}
-        return Sample(f"diffusion-{seed:016x}", scene.picture(values, seed, self.noise), drawn.labels, origin, meta)
+        if self._base is None:
+            drawn = scene.draw(seed)
+            labels, condition, start = drawn.labels, drawn.condition, None
+            parents, meta = drawn.parents, dict[str, Json](layout=drawn.layout) if drawn.layout else {}
+        else:
+            (first,) = self._base.sample([seed])
+            assert first.labels is not None
+            labels, start = first.labels, [scene.tones.encode(first.image)]
+            condition = scene.condition(labels, labels.size)
+            parents, meta = first.origin.parents, {**first.meta, "refined": self.strength}
+        kind = scene.classes if labels.image_class is None else labels.image_class
+        (values,) = sample(network, [condition], [kind], [seed], steps=self.sampling_steps, guidance=self.guidance,
+                           sampler=self.sampler, start=start, strength=self.strength)
+        origin = Origin("synthetic", "diffusion", synthgen.__version__, self._weights, seed, parents, "condition")
+        return Sample(f"diffusion-{seed:016x}", scene.picture(values, seed, self.noise), labels, origin, meta)
 
 
 def _side(scene: Scene, px: int, multiple: int) -> int:

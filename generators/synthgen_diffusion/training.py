@@ -72,7 +72,7 @@ def crops_in(folder: Path, plan: Plan) -> Crops:
     """The crops of a training folder: `scene/` and `pool/`."""
     pool = list(Stored(folder / "pool"))
     kinds = [None if sample.labels is None else sample.labels.image_class for sample in pool]
-    return Crops(load_scene(folder / "scene", Wishes()), [sample.image for sample in pool], plan.px,
+    return Crops(load_scene(folder / "scene", Wishes(layouts=())), [sample.image for sample in pool], plan.px,
                  seed_of(plan.seed, "crops"), kinds)
 
 

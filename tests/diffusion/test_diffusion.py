@@ -176,3 +176,32 @@ def test_options_of_sampling_alone_can_be_changed_after_training(tmp_path: Path)
 def test_a_density_that_ends_before_it_begins_is_an_error() -> None:
     with pytest.raises(ValueError, match="lower end"):
         Diffusion(density=(2.0, 1.0))
+
+
+@pytest.mark.slow
+def test_refining_keeps_a_generators_promises_and_the_labels_of_what_it_refines(tmp_path: Path) -> None:
+    options: dict[str, Any] = {**TINY, "mode": "refine", "base": {"use": "compose", "blend": ["hard", "feather"]}}
+    check_generator(Diffusion(**options), tiny_real(3))
+    generator = Diffusion(**options, look_every=0) if "look_every" not in options else Diffusion(**options)
+    generator.fit(tiny_real(4), [], tiny_context(tmp_path))
+    from synthgen import plugins
+    from synthgen.store import labels_to_json
+
+    base = plugins.build("generators", "compose", {"blend": ["hard", "feather"]})
+    base.fit(tiny_real(4), [], tiny_context(tmp_path))
+    for mine, its in zip(generator.sample([1 << 10, 1 << 10 | 1]), base.sample([1 << 10, 1 << 10 | 1]), strict=True):
+        assert labels_to_json(mine.labels) == labels_to_json(its.labels)
+        assert (mine.image != its.image).any()
+        assert mine.origin.known_by == "condition"
+    assert generator.variants == 2
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"mode": "refine"}, "belong together"),
+    ({"base": {"use": "compose"}}, "belong together"),
+    ({"mode": "refine", "base": {"use": "nobody"}}, "no generator named 'nobody'"),
+    ({"mode": "refine", "base": {"use": "compose", "blnd": 1}}, "blnd"),
+])
+def test_a_base_that_cannot_be_refined_is_an_error_of_the_recipe(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Diffusion(**options)
