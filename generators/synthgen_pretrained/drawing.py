@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.seeds import seed_of
 from synthgen.types import Image, Mask, Size
-from synthgen_pretrained.loading import Pipeline, one_thread, quiet, seeded
+from synthgen_pretrained.loading import Pipeline, one_thread, seeded
+from synthgen_pretrained.quiet import quiet
 
 TRIES = 5  # drawings of one image that a safety checker may black out
 TRIAL = (64, 64)  # px, rounded up to what the pipeline asks for
@@ -47,6 +48,12 @@ class Settings:
     strength: float | None = None
     weight: float | None = None
 
+    def told(self) -> dict[str, float]:
+        """What is not None, under the library's names."""
+        every = {"num_inference_steps": self.steps, "guidance_scale": self.guidance, "strength": self.strength,
+                 "controlnet_conditioning_scale": self.weight}
+        return {name: value for name, value in every.items() if value is not None}
+
 
 class Drawer:
     """Calls a pipeline, as many images at a time as memory allows."""
@@ -55,12 +62,11 @@ class Drawer:
         """Raises: DataError when the pipeline does not take what the settings say, or would take no step."""
         self.pipeline, self.settings, self.batch, self.device = pipeline, settings, batch, device
         self.saving = False  # whether the pipeline was already made to save memory
-        for name, value in (("num_inference_steps", settings.steps), ("guidance_scale", settings.guidance),
-                            ("strength", settings.strength), ("controlnet_conditioning_scale", settings.weight)):
-            if value is not None and name not in pipeline.takes:
+        for name in settings.told():
+            if name not in pipeline.takes:
                 raise DataError(f"the {self._kind} takes no {name}; leave that option null")
-        steps, strength = (self._said(n, v) for n, v in (("num_inference_steps", settings.steps),
-                                                         ("strength", settings.strength)))
+        said = {**pipeline.defaults, **settings.told()}
+        steps, strength = said.get("num_inference_steps"), said.get("strength")
         if strength is not None and steps is not None and steps * strength < 1:
             raise DataError(f"{steps} steps at strength {strength} are less than one step; raise steps or strength so "
                             "that their product is at least 1")
@@ -69,23 +75,19 @@ class Drawer:
     def _kind(self) -> str:
         return type(self.pipeline.pipe).__name__
 
-    def _said(self, name: str, value: float | None) -> Any:
-        return self.pipeline.defaults.get(name) if value is None else value
-
     def trial(self, order: Order) -> None:
         """Draw two steps of one order, to see that the parts belong together.
 
         Raises: DataError when they do not; EnvironmentProblem when memory does not suffice.
         """
-        if order.negative and "negative_prompt" not in self.pipeline.takes:
-            raise DataError(f"the {self._kind} takes no negative prompt; leave negative_prompt empty")
         was, self.settings = self.settings, Settings(2, self.settings.guidance, None, self.settings.weight)
         try:
             self.draw([order])
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             said = " ".join(str(error).split())[:200]
-            raise DataError(f"the {self._kind} was loaded but cannot draw ({type(error).__name__}: {said}); do the model "
-                            "and the ControlNet belong to one family?") from None
+            raise DataError(f"the {self._kind} was loaded but cannot draw ({type(error).__name__}: {said}); a "
+                            "ControlNet needs a model of its own family, and a model for inpainting serves no other "
+                            "mode") from None
         finally:
             self.settings = was
 
@@ -118,9 +120,9 @@ class Drawer:
             if not refused[0]:
                 return images[0]
         raise EnvironmentProblem(
-            f"the model's safety checker blacked out {TRIES} drawings of {order.prompt!r}; say other prompts, or, if it "
-            'errs on images of your kind, use a copy of the model whose model_index.json says "safety_checker": [null, '
-            "null]")
+            f"the model's safety checker blacked out {TRIES} drawings of {order.prompt!r}; say other prompts, or, if "
+            "it errs on images of your kind, use a copy of the model whose model_index.json says "
+            '"safety_checker": [null, null]')
 
     def _with_memory(self, orders: list[Order]) -> tuple[list[NDArray[np.float32]], list[bool]]:
         """Draw orders of one size; when memory runs out, in smaller batches, and at last with the model offloaded.
@@ -169,11 +171,7 @@ class Drawer:
         first, takes = orders[0], self.pipeline.takes
         said: dict[str, Any] = {"prompt": [o.prompt for o in orders], "output_type": "np",
                                 "generator": [torch.Generator("cpu").manual_seed(o.seed) for o in orders]}
-        s = self.settings
-        for name, value in (("num_inference_steps", s.steps), ("guidance_scale", s.guidance),
-                            ("strength", s.strength), ("controlnet_conditioning_scale", s.weight)):
-            if value is not None:
-                said[name] = value
+        said |= self.settings.told()
         if any(o.negative for o in orders):
             said["negative_prompt"] = [o.negative for o in orders]
         if "height" in takes:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.types import Json
+from synthgen_pretrained.quiet import missing, quiet
 
-PIP = "pip install 'synthgen-cv[pretrained]'"
 INDEX = "model_index.json"
 SAFE = (".safetensors",)
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -27,15 +27,15 @@ def check_pipeline(folder: Path) -> None:
     Raises: DataError when there is no such folder, no pipeline in it, one that wants code of its own, or a part of it
     whose weights are pickles.
     """
-    index = _json(folder, INDEX, "a diffusers pipeline", "what save_pretrained writes, a folder for each part beside it")
+    index = _json(folder, INDEX, "a diffusers pipeline", "what save_pretrained writes, with a folder for each part")
     name = index.get("_class_name")
     if not isinstance(name, str):
         raise DataError(f"{folder / INDEX}: the pipeline wants code of its own ({name}), which is never run; name a "
                         "model whose _class_name is a pipeline of diffusers")
     for part, (library, kind) in parts_of(folder).items():
         if library not in ("diffusers", "transformers") and not _in_diffusers(library):
-            raise DataError(f"{folder / INDEX}: the part {part} comes from {library}.{kind}, and only parts of diffusers "
-                            "and transformers are loaded, never code that lies beside the weights")
+            raise DataError(f"{folder / INDEX}: the part {part} comes from {library}.{kind}, and only parts of "
+                            "diffusers and transformers are loaded, never code that lies beside the weights")
         if (folder / part).is_dir():
             check_weights(folder / part)
 
@@ -68,7 +68,7 @@ def parts_of(folder: Path) -> dict[str, tuple[str, str]]:
 
 def variant_of(folder: Path) -> str | None:
     """`fp16` where a part's only weights are of that variant."""
-    names = [p.name for p in folder.iterdir() if p.suffix in SAFE]
+    names = [p.name for p in folder.iterdir() if p.suffix in SAFE] if folder.is_dir() else []
     return HALF if names and all(f".{HALF}." in name or f".{HALF}-" in name for name in names) else None
 
 
@@ -101,12 +101,13 @@ def fetched(repo: str, revision: str, *, pipeline: bool) -> Path:
     """
     # Before the import, which reads it: nothing is told to anybody.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        from diffusers import DiffusionPipeline
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-    except ImportError as error:
-        raise missing(error) from None
+    with quiet():
+        try:
+            from diffusers import DiffusionPipeline
+            from huggingface_hub import snapshot_download
+            from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+        except ImportError as error:
+            raise missing(error) from None
 
     def get(offline: bool) -> Path:
         if pipeline:
@@ -117,15 +118,19 @@ def fetched(repo: str, revision: str, *, pipeline: bool) -> Path:
 
     at = f"{repo} at {revision[:12]}"
     try:
-        try:
-            return get(offline=True)  # a commit never changes: what is in the cache is right
-        except (OSError, ValueError):
+        with quiet():
+            try:
+                found = get(offline=True)
+                if whole(found):  # a commit never changes: what is in the cache is right
+                    return found
+            except Exception:  # noqa: S110  # whatever it was, the Hub is asked next, and what it says is told
+                pass
             return get(offline=False)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        wanted = "it asks for a login (hf auth login)" if isinstance(error, GatedRepoError) else "it does not exist, or " \
-            "not for you (hf auth login)"
+        gated = isinstance(error, GatedRepoError)
+        wanted = "it asks for a login (hf auth login)" if gated else "it does not exist, or not for you (hf auth login)"
         raise DataError(f"{at}: the Hub does not give it: {wanted}") from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what the libraries raise for want of a network has no common base
         said = " ".join(str(error).split())[:200]
         if "safetensors" in said:
             raise DataError(f"{at}: there are no safetensors for all parts of it, and pickles are never read; take a "
@@ -135,10 +140,19 @@ def fetched(repo: str, revision: str, *, pipeline: bool) -> Path:
                                  "name that folder in the recipe instead") from None
 
 
-def missing(error: ImportError) -> EnvironmentProblem:
-    """The error for a library that is not there, or not as it should be."""
-    return EnvironmentProblem(f"the generator pretrained needs diffusers, transformers, accelerate and peft ({error}); "
-                              f"say: {PIP}")
+def whole(folder: Path) -> bool:
+    """Whether nothing is missing that an interrupted fetch would have left out."""
+    places = [folder / part for part in parts_of(folder)] if (folder / INDEX).exists() else [folder]
+    for place in places:
+        if not place.is_dir():
+            return False
+        weights = {p.name for p in place.iterdir() if p.suffix in SAFE}
+        for index in place.glob("*.safetensors.index*.json"):
+            if not set(json.loads(index.read_text("utf-8"))["weight_map"].values()) <= weights:
+                return False
+        if (place / "config.json").exists() and not weights:
+            return False
+    return (folder / INDEX).exists() or (folder / "config.json").exists()
 
 
 def _json(folder: Path, name: str, what: str, wanted: str) -> dict[str, Json]:

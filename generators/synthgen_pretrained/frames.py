@@ -14,6 +14,7 @@ from synthgen.types import Image, Mask, Size
 
 Condition = Literal["segmentation", "edges"]
 Colour = tuple[int, int, int]
+SEAM = 2.0  # px from what was painted at which it has ended: the pixels beside an outline are half of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,9 @@ class Frame:
     work: Size
     cell: int
 
-    @property
-    def margin(self) -> float:
-        """The side of a latent cell, px of the image: how far from an object's outline the seam may lie."""
-        return self.cell * max(self.size[0] / self.work[0], self.size[1] / self.work[1])
-
 
 def frame_of(size: Size, side: int, multiple: int, cell: int) -> Frame:
-    """The frame in which the longer side of an image is `side` px and both are multiples of `multiple`, at least one."""
+    """The frame in which an image's longer side is `side` px and both are multiples of `multiple`, at least one."""
     scale = side / max(size)
     height, width = (max(round(n * scale / multiple), 1) * multiple for n in size)
     return Frame(size, (height, width), cell)
@@ -73,19 +69,22 @@ def cells(region: Mask, frame: Frame) -> Mask:
     return np.kron(touched, np.ones((frame.cell, frame.cell), bool))
 
 
-def share_inside(painted: Mask, kept: Mask, margin: float) -> NDArray[np.float32]:
-    """(H, W) float32 in [0, 1], the model's share of each pixel: 1 where `painted`, falling to 0 at `margin` px from it,
-    and 0 where `kept`."""
+def share_inside(painted: Mask, kept: Mask) -> NDArray[np.float32]:
+    """(H, W) float32 in [0, 1], the model's share of each pixel: 1 where `painted`, falling to 0 within SEAM px of it,
+    and 0 where `kept`.
+
+    A wider seam would show more of an object than its label covers, since the model fills the cells that it is given.
+    """
     if not painted.any():
         return np.zeros(painted.shape, np.float32)
-    return np.where(painted, 1, np.clip(1 - _far_from(painted) / margin, 0, 1) * ~kept).astype(np.float32)
+    return np.where(painted, 1, np.clip(1 - _far_from(painted) / SEAM, 0, 1) * ~kept).astype(np.float32)
 
 
-def share_outside(kept: Mask, margin: float) -> NDArray[np.float32]:
-    """(H, W) float32 in [0, 1], the model's share of each pixel: 0 where `kept`, rising to 1 at `margin` px from it."""
+def share_outside(kept: Mask) -> NDArray[np.float32]:
+    """(H, W) float32 in [0, 1], the model's share of each pixel: 0 where `kept`, rising to 1 within SEAM px of it."""
     if not kept.any():
         return np.ones(kept.shape, np.float32)
-    return np.where(kept, 0, np.clip(_far_from(kept) / margin, 0, 1)).astype(np.float32)
+    return np.where(kept, 0, np.clip(_far_from(kept) / SEAM, 0, 1)).astype(np.float32)
 
 
 def _far_from(region: Mask) -> NDArray[np.float32]:
@@ -104,7 +103,7 @@ def condition_image(ids: NDArray[np.int32], classes: Sequence[int], colours: Seq
     if kind == "segmentation":
         table = np.zeros((len(classes) + 1, 3), np.uint8)
         table[1:] = np.asarray(colours, np.uint8).reshape(-1, 3)[np.asarray(classes, int)]
-        return table[np.maximum(small, 0)]
+        return np.asarray(table[np.maximum(small, 0)], np.uint8)
     around = np.pad(small, 1, mode="edge")
     inner = np.zeros(work, bool)
     for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):

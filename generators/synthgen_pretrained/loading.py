@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from synthgen.errors import DataError
-from synthgen_pretrained.folders import check_controlnet, check_pipeline, missing, parts_of, variant_of
+from synthgen.errors import DataError, EnvironmentProblem
+from synthgen_pretrained.folders import check_controlnet, check_pipeline, parts_of, variant_of
+from synthgen_pretrained.quiet import PIP, missing, quiet
 from synthgen_pretrained.scenes import Mode
 
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -26,8 +27,9 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 class Pipeline:
     """A diffusers pipeline, ready to draw.
 
-    pipe: the library's own object. takes: the arguments of its call. cell: side of a latent cell, px. multiple: sides
-    of images must be multiples of it, px. side: the side that it was made for, px, None where it does not say.
+    pipe: the library's own object. takes: the arguments of its call; defaults: their values. cell: side of a latent
+    cell, px. multiple: sides of images must be multiples of it, px. side: the side that it was made for, px, None where
+    it does not say.
     """
 
     pipe: Any
@@ -58,16 +60,22 @@ def load(mode: Mode, model: Path, controlnet: Path | None, precision: Precision,
         given: dict[str, Any] = {}
         if controlnet is not None:
             given["controlnet"] = _network(getattr(diffusers, str(kind), None), controlnet, dtype)
+        libraries = {"diffusers": diffusers, "transformers": transformers}
         for part, (library, name) in parts_of(model).items():
-            found = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)
-            if isinstance(found, type) and issubclass(found, nn.Module) and part != "safety_checker":
+            # Networks that only one family of pipelines has stand in that family's own module.
+            home = libraries.get(library) or getattr(diffusers.pipelines, library, None)
+            found = getattr(home, name, None)
+            if isinstance(found, type) and issubclass(found, nn.Module):
                 given[part] = _network(found, model / part, dtype)
         try:
-            pipe = auto.from_pretrained(str(model), use_safetensors=True, local_files_only=True, dtype=dtype,
+            pipe = auto.from_pretrained(str(model), use_safetensors=True, local_files_only=True,
                                         trust_remote_code=False, **given)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-            raise DataError(f"{model}: diffusers makes no pipeline for mode {mode} of it ({_first(error)}); name a model "
-                            "that serves this mode, or another mode") from None
+        except ImportError as error:
+            raise EnvironmentProblem(f"{model}: a part of this model needs a library that is not installed "
+                                     f"({_first(error)}); install it, or all that pretrained needs: {PIP}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise DataError(f"{model}: diffusers makes no pipeline for mode {mode} of it ({_first(error)}); name a "
+                            "model that serves this mode, or another mode") from None
         pipe.set_progress_bar_config(disable=True)
         pipe.to(device)
     return described(pipe)
@@ -90,9 +98,11 @@ def described(pipe: Any) -> Pipeline:
 
 def _network(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """One network of a pipeline, with all of its weights."""
+    from diffusers import ModelMixin
+
     if kind is None:
         raise DataError(f"{folder}: this version of diffusers knows no such network; name another one, or upgrade it")
-    said = {"dtype": dtype} if kind.__module__.startswith("transformers") else {"torch_dtype": dtype}
+    said = {"torch_dtype": dtype} if issubclass(kind, ModelMixin) else {"dtype": dtype}
     variant = variant_of(folder)
     try:
         net, told = kind.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, variant=variant,
@@ -102,8 +112,8 @@ def _network(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
                         "config.json and its weights as .safetensors") from None
     lost = sorted(told["missing_keys"])
     if lost:
-        raise DataError(f"{folder}: the checkpoint lacks {len(lost)} of the network's weights, {lost[0]} for one, which "
-                        "would be drawn at random; name a folder that holds all of them")
+        raise DataError(f"{folder}: the checkpoint lacks {len(lost)} of the network's weights, {lost[0]} for one, "
+                        "which would be drawn at random; name a folder that holds all of them")
     return net.eval()
 
 
@@ -114,7 +124,7 @@ def _first(error: Exception) -> str:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """torch's global generators at a seed inside, and as they were afterwards."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield
@@ -129,31 +139,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The libraries' own bars and notes would stand between ours.
-
-    Raises: EnvironmentProblem when a library is missing.
-    """
-    try:
-        from transformers.utils import logging as of_transformers
-
-        level = of_transformers.get_verbosity()
-        of_transformers.set_verbosity_error()  # importing diffusers already says things through it
-        from diffusers.utils import logging as of_diffusers
-    except ImportError as error:
-        raise missing(error) from None
-    both = [(of_transformers, level, of_transformers.is_progress_bar_enabled()),
-            (of_diffusers, of_diffusers.get_verbosity(), of_diffusers.is_progress_bar_enabled())]
-    for log, _, _ in both:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, was, bars in both:
-            log.set_verbosity(was)
-            if bars:
-                log.enable_progress_bar()

@@ -6,7 +6,8 @@ and their Gaussian start, are those of diffusers' own script `train_text_to_imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.seeds import rng_of, seed_of
 from synthgen.types import Image, Log, Mask, Size
 from synthgen_pretrained.drawing import free
-from synthgen_pretrained.folders import missing
-from synthgen_pretrained.loading import Pipeline, one_thread, quiet, seeded
+from synthgen_pretrained.loading import Pipeline, one_thread, seeded
+from synthgen_pretrained.quiet import missing, quiet
 
 LAYERS = ["to_k", "to_q", "to_v", "to_out.0"]
 MEASURED = 8  # draws of noise, the same before and after, by which the loss is said to have moved
@@ -59,16 +60,18 @@ def train(pipeline: Pipeline, lessons: Sequence[Lesson], how: Training, device: 
           ) -> tuple[State, tuple[float, float]]:
     """The additions, and the loss before and after, over the same draws of noise; the pipeline is left as it was.
 
-    Raises: DataError for a pipeline that is no Stable Diffusion 1 or 2 of which noise or velocity is predicted;
-    EnvironmentProblem when memory runs out or a library is missing.
+    Raises: DataError for a pipeline that is no Stable Diffusion 1 or 2 of which noise or velocity is predicted, in
+    float16 on the CPU, or at a rate at which the loss grows beyond numbers; EnvironmentProblem when memory runs out or
+    a library is missing.
     """
     pipe = pipeline.pipe
     unet = getattr(pipe, "unet", None)
     if unet is None or getattr(pipe, "vae", None) is None or getattr(pipe, "text_encoder_2", None) is not None:
-        raise DataError(f"lora: a {type(pipe).__name__} cannot be fine-tuned here, only pipelines of Stable Diffusion 1 "
-                        "and 2; leave lora null, and name a folder of a model that was fine-tuned elsewhere")
+        raise DataError(f"lora: a {type(pipe).__name__} cannot be fine-tuned here, only pipelines of Stable Diffusion "
+                        "1 and 2; leave lora null, and name a folder of a model that was fine-tuned elsewhere")
+    if unet.dtype == torch.float16 and device == "cpu":
+        raise DataError("lora: on the CPU a model in float16 cannot be fine-tuned; set precision to float32")
     try:
-        from accelerate import Accelerator
         from diffusers import DDPMScheduler
         from diffusers.training_utils import cast_training_params
         from diffusers.utils import convert_state_dict_to_diffusers
@@ -89,28 +92,27 @@ def train(pipeline: Pipeline, lessons: Sequence[Lesson], how: Training, device: 
             try:
                 cast_training_params(unet)  # the additions learn in full precision
                 mine = [p for p in unet.parameters() if p.requires_grad]
-                half = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(unet.dtype, "no")
-                accelerator = Accelerator(mixed_precision=half, cpu=device == "cpu")
-                optimiser = accelerator.prepare(torch.optim.AdamW(mine, lr=how.rate))
-                student = _Student(pipe, schedule, held, accelerator, device)
-                before = student.measured(how.seed)
-                for step in range(how.steps):
-                    loss = student.loss(student.batch(how.seed, step, how.batch))
-                    accelerator.backward(loss)
-                    accelerator.clip_grad_norm_(mine, CLIP)
-                    optimiser.step()
-                    optimiser.zero_grad(set_to_none=True)
-                    log("fine-tune", step + 1, how.steps)
-                after = student.measured(how.seed)
+                with _accelerator(unet.dtype, device) as accelerator:
+                    optimiser = accelerator.prepare(torch.optim.AdamW(mine, lr=how.rate))
+                    student = _Student(pipe, schedule, held, accelerator, device)
+                    before = student.measured(how.seed)
+                    for step in range(how.steps):
+                        loss = student.loss(student.batch(how.seed, step, how.batch))
+                        accelerator.backward(loss)
+                        accelerator.clip_grad_norm_(mine, CLIP)
+                        optimiser.step()
+                        optimiser.zero_grad(set_to_none=True)
+                        log("fine-tune", step + 1, how.steps)
+                    after = student.measured(how.seed)
                 if not np.isfinite(after):
                     raise DataError(f"lora: the loss is no number after {how.steps} steps at rate {how.rate}; lower it")
                 plain = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
             finally:
-                unet.delete_adapters("default")
+                unet.unload_lora()
     except torch.OutOfMemoryError as error:
         free(device)
-        raise EnvironmentProblem(f"memory on {device} does not suffice for fine-tuning ({str(error)[:120]}); lower side "
-                                 "or lora.batch, or leave lora null") from None
+        raise EnvironmentProblem(f"memory on {device} does not suffice for fine-tuning ({str(error)[:120]}); lower "
+                                 "side or lora.batch, or leave lora null") from None
     return {f"unet.{k}": v.detach().float().cpu().contiguous() for k, v in plain.items()}, (before, after)
 
 
@@ -120,14 +122,33 @@ def add(pipeline: Pipeline, state: State) -> None:
         try:
             pipeline.pipe.load_lora_weights(dict(state))
         except (ValueError, RuntimeError, KeyError) as error:
-            raise DataError(f"the fine-tuning does not fit the model ({' '.join(str(error).split())[:200]}); remove the "
-                            "run folder's fit and run again") from None
+            raise DataError(f"the fine-tuning does not fit the model ({' '.join(str(error).split())[:200]}); remove "
+                            "the folder of this fit and run again") from None
+
+
+@contextmanager
+def _accelerator(dtype: torch.dtype, device: str) -> Iterator[Any]:
+    """An accelerator for this process, and none left behind: accelerate keeps its state for good otherwise."""
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState, GradientState
+    except ImportError as error:
+        raise missing(error) from None
+    half = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "no")
+    try:
+        yield Accelerator(mixed_precision=half, cpu=device == "cpu")
+    finally:
+        AcceleratorState._reset_state(True)
+        GradientState._reset_state()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """What of a lesson does not change. moments: (1, 2·c, h, w) mean and log variance of the latents. beside: (1, c + 1,
-    h, w) mask and latents of what is not masked, for a U-Net that sees them, else None. words: (1, tokens, D)."""
+    """What of a lesson does not change.
+
+    moments: (1, 2·c, h, w) mean and log variance of the latents. beside: (1, c + 1, h, w) mask, and latents of what is
+    not masked, for a U-Net that sees them, else None. words: (1, tokens, D).
+    """
 
     moments: Tensor
     beside: Tensor | None

@@ -31,8 +31,8 @@ def check_templates(templates: Sequence[str], attributes: Mapping[str, Sequence[
         for _, field, form, conversion in parts:
             if field is not None and (field not in allowed or form or conversion):
                 wanted = ", ".join(f"{{{name}}}" for name in allowed)
-                raise ValueError(f"prompt {template!r}: there is no {{{field}}} to fill in, only {wanted}; an attribute "
-                                 "of your own stands under attributes, as a name with the words to choose from")
+                raise ValueError(f"prompt {template!r}: there is no {{{field}}} to fill in, only {wanted}; an "
+                                 "attribute of your own stands under attributes: a name, and words to choose from")
 
 
 def words_of(shown: Sequence[int], names: Sequence[str], attributes: Mapping[str, Sequence[str]],

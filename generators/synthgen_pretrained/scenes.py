@@ -61,12 +61,15 @@ class ObjectScenes:
     """Scenes with objects, from seed images with masks."""
 
     def __init__(self, real: Sequence[Sample], mode: Mode, wishes: Wishes) -> None:
-        """Raises: DataError when no image has an instance with a mask, or, for inpaint-background, none leaves room."""
+        """Raises: DataError when no image has an instance with a mask, the layout needs more of them, or, for
+        inpaint-background, none leaves room."""
         self.mode, self.wishes = mode, wishes
         # In the survey's order, so that its image k is the k-th of these.
         self.real = [s for s in real if s.labels is not None and s.labels.masks is not None]
         self.survey: Survey = survey(self.real)
-        self.layouts: LayoutModel = layout_model(wishes.layout, self.survey, wishes.density, wishes.touching)
+        self._layouts: LayoutModel | None = None
+        if mode != "inpaint-background":  # which asks for no layout but the seed's own
+            self._layouts = layout_model(wishes.layout, self.survey, wishes.density, wishes.touching)
         self._per_pixel = self.survey.counts.sum() / sum(h * w for h, w in self.survey.sizes)
         with_objects = [k for k, n in enumerate(self.survey.counts) if n]
         self.grounds = [k for k in with_objects if (_kept_of(self.real[k]).ids == 0).any()]
@@ -76,11 +79,9 @@ class ObjectScenes:
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """A scene of the mode."""
-        if self.mode == "controlnet":
-            return self._new(rng)
-        if self.mode == "inpaint-background":
+        if self._layouts is None:
             return self._around(rng)
-        return self._inside(rng)
+        return self._new(rng, self._layouts) if self.mode == "controlnet" else self._inside(rng, self._layouts)
 
     def example(self, k: int) -> Scene:
         """Seed image k as it is, with what the model would have to paint in it: what a fine-tuning shows."""
@@ -91,11 +92,11 @@ class ObjectScenes:
         changed = (painted.ids == 0) if outside or not inside.any() else inside
         return self._scene(painted, sample, changed, ~changed, [sample.id])
 
-    def _new(self, rng: np.random.Generator) -> Scene:
+    def _new(self, rng: np.random.Generator, layouts: LayoutModel) -> Scene:
         """A layout on an empty frame; nothing is kept."""
         k = int(rng.integers(len(self.real)))
         size = self.survey.sizes[k]
-        painted = rasterised(self.layouts.sample(rng, size))
+        painted = rasterised(layouts.sample(rng, size))
         parents = [self.real[k].id, *self._sources(painted)]
         return self._scene(painted, None, None, np.zeros(size, bool), parents)
 
@@ -105,7 +106,7 @@ class ObjectScenes:
         painted = _kept_of(sample)
         return self._scene(painted, sample, None, painted.ids != 0, [sample.id])
 
-    def _inside(self, rng: np.random.Generator) -> Scene:
+    def _inside(self, rng: np.random.Generator, layouts: LayoutModel) -> Scene:
         """A seed image's own objects, some of them or all painted anew, and new ones where there is room."""
         for k in rng.permutation(len(self.real)).tolist():
             sample = self.real[k]
@@ -113,7 +114,7 @@ class ObjectScenes:
             own = len(painted.classes)
             anew = np.flatnonzero(rng.random(own) < self.wishes.repaint)
             occupied = painted.ids != 0
-            for thing in self._added(rng, painted.size, occupied, own):
+            for thing in self._added(rng, layouts, occupied, own):
                 painted.add(thing)
             if not len(anew) and len(painted.classes) == own:
                 anew = np.arange(own)  # else the sample would be the seed image
@@ -123,13 +124,13 @@ class ObjectScenes:
                 return self._scene(painted, sample, changed, kept, [sample.id, *self._sources(painted)])
         raise AssertionError("the survey knows an object, so one image has something to paint")
 
-    def _added(self, rng: np.random.Generator, size: Size, occupied: Mask, own: int) -> tuple[Placed, ...]:
+    def _added(self, rng: np.random.Generator, layouts: LayoutModel, occupied: Mask, own: int) -> tuple[Placed, ...]:
         """New objects beside `own` that stand there, so many that all together stay within the density wished for."""
-        if not isinstance(self.layouts, Arrangement):
-            things = self.layouts.sample(rng, size).objects
-            return tuple(thing for thing in things if not _overlaps(thing, occupied))
-        wanted = self._per_pixel * size[0] * size[1] * self.wishes.density[1]
-        return self.layouts.add(rng, size, occupied, share=max(0.0, 1 - own / wanted))
+        H, W = occupied.shape
+        if not isinstance(layouts, Arrangement):
+            return tuple(thing for thing in layouts.sample(rng, (H, W)).objects if not _overlaps(thing, occupied))
+        wanted = self._per_pixel * H * W * self.wishes.density[1]
+        return layouts.add(rng, (H, W), occupied, share=max(0.0, 1 - own / wanted))
 
     def _scene(self, painted: Painted, ground: Sample | None, changed: Mask | None, kept: Mask,
                parents: Sequence[str]) -> Scene:
@@ -152,7 +153,7 @@ class ClassScenes:
         self.real = [s for s in real if s.labels is not None and s.labels.image_class is not None
                      and s.labels.image_state == "accepted"]
         if not self.real:
-            raise DataError("not one seed image has a class, so there is nothing to start from: label some images first")
+            raise DataError("not one seed image has a class, so there is nothing to start from; label some images")
         self.of: dict[int, list[Sample]] = {}
         for sample in self.real:
             assert sample.labels is not None

@@ -21,6 +21,8 @@ from synthgen_labeler.network import Shape, build
 
 # Options that make a plug-in quick enough for every test run; one that is not listed runs with its defaults.
 QUICK: dict[tuple[str, str], dict[str, Any]] = {
+    ("generators", "diffusion"): {"steps": 2, "batch": 2, "px": 32, "widths": [8, 8], "sampling_steps": 2},
+    ("generators", "gan"): {"steps": 2, "batch": 2, "px": 32},
     ("trainers", "labeler"): {"weights": "random", "steps": 2, "batch": 2, "crop": 32, "width": 8},
     ("checks", "realism"): {"permutations": 19},
     ("checks", "drift"): {"permutations": 19},
@@ -40,7 +42,14 @@ def names(group: plugins.Group) -> list[str]:
     return [p.name for p in plugins.installed(group)]
 
 
-@pytest.mark.parametrize("name", names("generators"))
+def generators() -> list[Any]:
+    """All but `pretrained`, which needs a model: tests/pretrained asks the same of it, in every mode, with tiny ones."""
+    learn = {n for n in names("generators") if getattr(plugins.find("generators", n), "LEARNS", False)}
+    return [pytest.param(n, marks=pytest.mark.slow if n in learn else ()) for n in names("generators")
+            if n != "pretrained"]
+
+
+@pytest.mark.parametrize("name", generators())
 def test_every_generator_keeps_its_promises(name: str) -> None:
     check_generator(built("generators", name), tiny_real(3))
 

@@ -218,6 +218,23 @@ class Flat(GoodLabeler):
         return np.zeros(len(images), np.float32)
 
 
+class Unsure(GoodLabeler):
+    """Says how sure it is, as it should."""
+
+    def probabilities(self, images: Sequence[Any]) -> Iterator[Any]:
+        return (np.full((3, *i.shape[:2]), 1 / 3, np.float32) for i in images)
+
+
+class Unnormalised(Unsure):
+    def probabilities(self, images: Sequence[Any]) -> Iterator[Any]:
+        return (np.full((3, *i.shape[:2]), 0.5, np.float32) for i in images)
+
+
+class Groundless(Unsure):
+    def probabilities(self, images: Sequence[Any]) -> Iterator[Any]:
+        return (np.full((2, *i.shape[:2]), 0.5, np.float32) for i in images)
+
+
 class KeyErrors(GoodTrainer):
     def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> GoodLabeler:
         if not (folder / "x.json").exists():
@@ -229,8 +246,11 @@ def trains(trainer: Any, folder: Path) -> None:
     check_trainer(trainer, Mixture(tiny_real(1), np.ones(1, bool), np.ones(1)), tiny_context(folder))
 
 
-def test_a_trainer_that_keeps_its_promises_passes(tmp_path: Path) -> None:
-    trains(GoodTrainer(), tmp_path)
+@pytest.mark.parametrize("kind", [GoodLabeler, Unsure])
+def test_a_trainer_that_keeps_its_promises_passes(kind: type[GoodLabeler], tmp_path: Path) -> None:
+    trainer = GoodTrainer()
+    trainer.kind = kind
+    trains(trainer, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +261,8 @@ def test_a_trainer_that_keeps_its_promises_passes(tmp_path: Path) -> None:
         (Overconfident, "scores must lie in [0, 1]"),
         (Transposed, "say that it is"),
         (Flat, "features must be (N, D)"),
+        (Unnormalised, "probabilities must sum to 1"),
+        (Groundless, "background first"),
     ],
 )
 def test_a_labeler_that_breaks_a_promise_is_told_which(kind: type[GoodLabeler], said: str, tmp_path: Path) -> None:
