@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from synthgen.answers import answers
 from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.metrics.copying import nearest, symmetries, thumbs
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import write_json
-from synthgen.types import Context, Dataset, Image, Json, Sample, Size
+from synthgen.types import Context, Dataset, Image, Json, Labeler, Sample, Size
 
 FILE = "looks.json"
 COPYING = 0.8  # of the distance that held-out real images keep to the seed, below which samples are copies
@@ -114,15 +115,17 @@ class Watch:
 
     def _real_adherence(self, real: Dataset) -> float:
         by_id = {sample.id: sample for sample in real}
-        records = [record for member in self.members for name in member.unseen
-                   if (record := _scored(member.labeler.label, by_id[name])) is not None]
+        records = [record for member in self.members
+                   for record in _records(member.labeler, [by_id[name] for name in member.unseen if name in by_id])]
         return value_of(records, self._metric) if records else math.nan
 
     def _adherence(self, samples: Sequence[Sample]) -> float:
         if not self.members:
             return math.nan
-        records = [_scored(self.members[k % len(self.members)].labeler.label, s) for k, s in enumerate(samples)]
-        return value_of([r for r in records if r is not None], self._metric)
+        n = len(self.members)
+        records = [record for k, member in enumerate(self.members)
+                   for record in _records(member.labeler, samples[k::n])]
+        return value_of(records, self._metric)
 
     @property
     def _metric(self) -> str:
@@ -135,8 +138,8 @@ def read(folder: Path) -> Json | None:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def _scored(label: Callable[..., Json], sample: Sample) -> dict[str, Json] | None:
-    return None if sample.labels is None else score_image(next(iter(label([sample.image], tta=False))), sample.labels)
+def _records(labeler: Labeler, samples: Sequence[Sample]) -> list[dict[str, Json]]:
+    return [score_image(found, s.labels) for s, found in answers(labeler, samples, tta=False) if s.labels is not None]
 
 
 def _spread(images: Sequence[Image]) -> float:

@@ -43,7 +43,7 @@ def names(group: plugins.Group) -> list[str]:
 
 
 def generators() -> list[Any]:
-    """All but `pretrained`, which needs a model: tests/pretrained asks the same of it, in every mode, with tiny ones."""
+    """All but `pretrained`, which needs a model: tests/pretrained asks the same of it with tiny ones."""
     learn = {n for n in names("generators") if getattr(plugins.find("generators", n), "LEARNS", False)}
     return [pytest.param(n, marks=pytest.mark.slow if n in learn else ()) for n in names("generators")
             if n != "pretrained"]

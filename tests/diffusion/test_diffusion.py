@@ -128,7 +128,9 @@ def test_odd_sizes_and_a_single_image_are_learned_from(tmp_path: Path, seed: int
     assert made.origin.known_by == "condition"
 
 
-def test_a_training_that_only_copies_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_only_copies_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("synthgen.neural.watch.COPYING", 1e9)
     with pytest.raises(DataError, match=r"never made sound samples: copying.*name a pool"):
         fitted(tiny_context(tmp_path))

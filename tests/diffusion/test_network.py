@@ -36,7 +36,8 @@ def test_the_loss_is_the_error_of_the_velocity() -> None:
     t = torch.tensor([0.3, 0.6, 0.9])
     there = noised(clean, noise, t)
     velocity = (there - guess) / t.view(-1, 1, 1, 1)
-    assert flow_loss(clean, guess, t).item() == pytest.approx(((velocity - (noise - clean)) ** 2).mean().item(), rel=1e-4)
+    wanted = ((velocity - (noise - clean)) ** 2).mean().item()
+    assert flow_loss(clean, guess, t).item() == pytest.approx(wanted, rel=1e-4)
     assert flow_loss(clean, clean, t) == 0
     assert flow_loss(clean, clean + 1, torch.full((3,), 1e-6)).item() == pytest.approx(1 / CLAMP**2)
 

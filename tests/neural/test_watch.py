@@ -54,7 +54,8 @@ def test_noisy_turned_copies_of_the_seed_raise_the_alarm(tmp_path: Path, turn: i
 
 
 def test_a_crop_of_the_seed_is_a_copy_too(tmp_path: Path) -> None:
-    seen = Watch(tiny_real(4, size=(128, 160)), tiny_real(12, size=(128, 160), seed=5), tiny_context(tmp_path), (64, 80))
+    pool = tiny_real(12, size=(128, 160), seed=5)
+    seen = Watch(tiny_real(4, size=(128, 160)), pool, tiny_context(tmp_path), (64, 80))
     crops = [replace(s, image=s.image[32:96, 40:120], labels=None) for s in tiny_real(4, size=(128, 160))]
     assert seen.look(10, crops).distance < 0.3
 
