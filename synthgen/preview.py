@@ -15,6 +15,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from synthgen import plugins
+from synthgen.answers import answers
 from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.overlay import Stretch, class_colour, draw, fit_to, stretch_for
 from synthgen.recipe.load import Loaded
@@ -91,10 +92,10 @@ def _drawn(live: Job, section: Generate, count: int) -> Made:
     members = committee.members(live)
     metric = "accuracy" if live.recipe.task == "classify" else "dice"
     agreement = []
-    for k, sample in enumerate(samples if members else []):
-        (found,) = members[k % len(members)].labeler.label([sample.image], tta=False)
-        assert sample.labels is not None
-        agreement.append(value_of([score_image(found, sample.labels)], metric))
+    if members:
+        for sample, found in answers(members[0].labeler, samples, tta=False):
+            assert sample.labels is not None
+            agreement.append(value_of([score_image(found, sample.labels)], metric))
     return Made(section.name, tuple(samples), 0.0, each, agreement=tuple(agreement))
 
 

@@ -15,9 +15,11 @@ from synthgen.cli.preview import command as preview_command
 from synthgen.cli.report import command as report_command
 from synthgen.cli.status import command as status_command
 from synthgen.images import from_png, hash_image
+from synthgen.preview import preview
 from synthgen.recipe.load import load
 from synthgen.run import job_of, run
 from synthgen.stages import generate
+from synthgen.testing import tiny_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +57,6 @@ def test_preview_draws_a_sheet_prints_its_path_and_keeps_nothing_else(tmp_path: 
 
 
 def test_preview_makes_the_samples_that_a_run_makes(begun: Path) -> None:
-    from synthgen.preview import preview
 
     loaded = load("nuclei", [*SMALL, f"run.out={begun.parent}"])
     stored = {s.id: s for s in generate.made(job_of(loaded))}
@@ -208,3 +209,18 @@ def test_status_of_a_refused_run_says_the_first_reasons(begun: Path, tmp_path: P
     (folder / "6-evaluate/verdict.json").write_text(json.dumps({"verdict": "fail", "measurements": [bad]}))
     (folder / "6-evaluate/done.json").write_text(json.dumps({"key": lock["units"]["6-evaluate"], "needs": {}}))
     assert whys(folder) == ["Integrity: 3 of 5 samples: two masks claim one pixel."]
+
+
+@pytest.mark.slow
+def test_preview_of_a_generator_that_learns_draws_with_what_the_run_learned(tmp_path: Path) -> None:
+    recipe = str(tiny_recipe(tmp_path))
+    flow = "{name: flow, use: diffusion, count: 4, steps: 2, batch: 2, px: 32, widths: [8, 8], sampling_steps: 2}"
+    learns = ["-S", f"generate=[{flow}]"]
+    assert main(["preview", recipe, *learns, "-o", str(tmp_path / "sheet.png")]) == 3
+    assert not (tmp_path / "sheet.png").exists()
+    assert main(["run", recipe, *learns, "--until", "generate"]) == 0
+    told = json.loads(call(preview_command, recipe, *learns, "-n", "3", "--json").stdout)["generators"]
+    assert [(g["trained"], len(g["agreement"])) for g in told] == [(True, 3)]
+    stored = {s.id: s for s in generate.made(job_of(load(recipe, learns[1::2])))}
+    shown = preview(load(recipe, learns[1::2]), 3, lambda what, done, total: None)[0].samples
+    assert [hash_image(s.image) for s in shown] == [hash_image(stored[s.id].image) for s in shown]
