@@ -44,6 +44,7 @@ from synthgen.types import (
     Measurement,
     Mixture,
     Origin,
+    Probabilistic,
     Sample,
     Size,
     State,
@@ -282,6 +283,7 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
     sound labels and scores in [0, 1]; the same image gets the same labels again, whatever stands beside it. What
     was saved labels the same after loading and is no pickle; a folder without a labeler is refused with a
     synthgen error. Calibrated on nothing it is as it was, and calibrated on something its scores stay in [0, 1].
+    Where it says how sure it is (`Probabilistic`), its probabilities sum to 1, of each pixel or of the image.
 
     context: its folder is used for two trainings.
     Raises: AssertionError.
@@ -326,6 +328,8 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
     assert features.dtype == np.float32, f"features must be float32, but are {features.dtype}"
     assert np.isfinite(features).all(), "features hold values that are not finite"
     assert len(labeler.features([])) == 0, "features of no images must have no rows"
+    if isinstance(labeler, Probabilistic):
+        _sound_probabilities(labeler, images, context)
 
     saved = context.folder / "saved"
     saved.mkdir()
@@ -368,6 +372,22 @@ def tiny_images() -> list[Image]:
 
 def _labelled(labeler: Labeler, images: Sequence[Image]) -> list[Json]:
     return [labels_to_json(labels) for labels in labeler.label(images)]
+
+
+def _sound_probabilities(labeler: Probabilistic, images: Sequence[Image], context: Context) -> None:
+    given = list(labeler.probabilities(images))
+    assert len(given) == len(images), f"{len(images)} images gave {len(given)} probabilities"
+    K = len(context.classes)
+    for image, probs in zip(images, given, strict=True):
+        shape = (K,) if context.task == "classify" else (K + 1, *image.shape[:2])
+        assert probs.shape == shape, f"probabilities must be {shape}, background first, but are {probs.shape}"
+        assert probs.dtype == np.float32, f"probabilities must be float32, but are {probs.dtype}"
+        assert np.isfinite(probs).all(), "probabilities hold values that are not finite"
+        assert probs.min() >= 0, "probabilities must not be negative"
+        assert np.allclose(probs.sum(0), 1, atol=1e-3), "probabilities must sum to 1 along the first axis"
+    assert all(np.array_equal(a, b) for a, b in zip(given, labeler.probabilities(images), strict=True)), (
+        "the same images got other probabilities the second time"
+    )
 
 
 def _sound_labels(labels: Labels, image: Image, context: Context) -> None:

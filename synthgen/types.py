@@ -53,7 +53,7 @@ class Labels:
     visible: (N,) float32, visible share of the object inside the frame; nan = unknown.
     truncated: (N,) bool, the object is cut by the image border.
     states: N of accepted | ignored | to_review.
-    ignore: run-length string of the pixels that say nothing, or None.
+    ignore: run-length string of the pixels that say nothing, or None; of a synthetic sample also under its masks.
     image_class: the class of the whole image (task `classify`), or None; image_score in [0, 1] and image_state
     say of it what scores and states say of instances.
     reviewed: who looked at the image: none | model | human.
@@ -225,6 +225,18 @@ class Labeler(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+@runtime_checkable
+class Probabilistic(Protocol):
+    """What a labeler may say beside its labels: how sure it is.
+
+    probabilities: for each image, in order, float32 that sums to 1 along the first axis: (K + 1, H, W) of each pixel,
+    background first; (K,) of the whole image for task `classify`. The filter asks labelers that can say it about every
+    pixel of a synthetic label, and others only whether they find its instances.
+    """
+
+    def probabilities(self, images: Sequence[Image]) -> Iterator[NDArray[np.float32]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A labeler of the committee, trained on the seed but for the images with the ids `unseen`."""
@@ -263,8 +275,9 @@ class Context:
 class Generator(Protocol):
     """Makes labelled samples; sample k depends on seed k and on what was fitted, on nothing else.
 
-    A class may say more of itself: TASKS, the tasks that it does (without: instances and segment). LEARNS = True: `fit`
-    trains a network; it goes on at its last checkpoint in `context.folder`, and may ask the committee. SAMPLING: the
+    A class may say more of itself: TASKS, the tasks that it does (without: instances and segment). LEARNS = True:
+    its labels are as good as what a network learned of them; the committee is trained first, so that `fit` and the
+    filter may ask it. A long `fit` goes on at its last checkpoint in `context.folder`. SAMPLING: the
     names of options that change what `sample` gives and not what `fit` learns; `fit` is not done anew for them.
     """
 

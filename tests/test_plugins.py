@@ -128,7 +128,7 @@ def test_a_class_without_options_has_an_empty_schema_and_takes_none() -> None:
 
 
 # What cannot be left to a default: where a model lies.
-NEEDED: dict[str, dict[str, Any]] = {"transformers": {"path": "."}}
+NEEDED: dict[str, dict[str, Any]] = {"transformers": {"path": "."}, "pretrained": {"model": "."}}
 
 
 @pytest.mark.parametrize("group", plugins.GROUPS)

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -39,6 +39,8 @@ Background = Literal["inpaint", "keep"]
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class Compose:
     """Composites with exact labels; sample k depends on seed k, on the options and on the seed images alone."""
+
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment")
 
     layout: LayoutName = "shape"
     """resample = the seed's objects moved; warp = its arrangements bent; shape = new outlines."""

@@ -60,6 +60,7 @@ class Pretrained:
     """Paints what a layout says with a diffusers pipeline that somebody trained; labels are known by condition."""
 
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect", "classify")
+    LEARNS: ClassVar[bool] = True
     SAMPLING: ClassVar[tuple[str, ...]] = (
         "condition", "colours", "weight", "layout", "density", "touching", "repaint", "min_visible", "negative_prompt",
         "steps", "guidance", "strength", "batch", "noise")

@@ -10,8 +10,8 @@ import numpy as np
 
 from synthgen.augment import STRONG_CLASSIFY, STRONG_DENSE
 from synthgen.recipe.schema import ArmName, Recipe
-from synthgen.stages import Job, generate, ingest, screen
-from synthgen.stages.weights import augment_of, classes_of, weights_of
+from synthgen.stages import Job, filter, generate, ingest, screen  # noqa: A004
+from synthgen.stages.weights import augment_of, classes_of, scaled, weights_of
 from synthgen.store import Joined, Stored, Subset
 from synthgen.types import Mixture
 
@@ -97,6 +97,10 @@ def mixture(job: Job, arm: Arm, pseudo: Stored) -> Mixture:
     others = sum(not real for _, real in parts)
     weights = [weights_of([classes_of(part.labels(k)) for k in range(len(part))], job.recipe.mix)
                / (1 if real else others) for part, real in parts]
+    if arm.synthetic == "kept":
+        row = int(arm.real)
+        whole = weights[row].sum()
+        weights[row] = whole * scaled(weights[row], filter.times_shown(job, screen.kept(job)))
     flags = [np.full(len(part), real, bool) for part, real in parts]
     mix = job.recipe.mix
     augment = augment_of(mix)

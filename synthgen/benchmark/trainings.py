@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synthgen.answers import answers
 from synthgen.benchmark.arms import Arm, mixture, share_of, wanted, waves
 from synthgen.device import device_of
 from synthgen.errors import DataError
@@ -258,9 +259,7 @@ def _label_pool(job: Job, teacher: Arm, taught: Unit, folder: Path) -> None:
     pool = ingest.part(job, "pool")
 
     def sure() -> Iterator[Sample]:
-        for k in range(len(pool)):
-            sample = pool[k]
-            (found,) = labeler.label([sample.image], tta=job.recipe.label.tta)
+        for k, (sample, found) in enumerate(answers(labeler, pool, tta=job.recipe.label.tta)):
             labels = label.sorted_out(found, job.recipe.label)
             job.say(f"label pool {teacher.name}", k + 1, len(pool))
             if labels.image_class is None or labels.image_state == "accepted":
@@ -285,9 +284,9 @@ def _train(job: Job, arm: Arm, folder: Path) -> None:
 def _scores(job: Job, labeler: Labeler) -> list[Json]:
     """One record per test image. Labels are taken as the labeler gives them, uncalibrated in every arm."""
     rows = []
-    for sample in ingest.part(job, "test"):
+    for sample, found in answers(labeler, ingest.part(job, "test"), tta=job.recipe.label.tta):
         assert sample.labels is not None
-        rows.append(score_image(next(iter(labeler.label([sample.image], tta=job.recipe.label.tta))), sample.labels))
+        rows.append(score_image(found, sample.labels))
     return rows
 
 

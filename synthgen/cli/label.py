@@ -66,6 +66,7 @@ def command(
     import os
 
     from synthgen import plugins
+    from synthgen.answers import answers
     from synthgen.cli.progress import Watch
     from synthgen.device import device_of
     from synthgen.errors import DataError
@@ -96,11 +97,16 @@ def command(
 
     def labelled(watch: Watch) -> Iterator[Sample]:
         nonlocal count
-        for item in open_dataset(images, "images", classes, reading):
-            if isinstance(item, Problem):
-                bad.append(item)
-                continue
-            labels = sorted_out(next(iter(labeler.label([item.image], tta=tta))), rules)
+
+        def readable() -> Iterator[Sample]:
+            for item in open_dataset(images, "images", classes, reading):
+                if isinstance(item, Problem):
+                    bad.append(item)
+                else:
+                    yield item
+
+        for item, found in answers(labeler, readable(), tta=tta):
+            labels = sorted_out(found, rules)
             states.update(labels.states or ())
             if labels.image_class is not None:
                 states[labels.image_state] += 1

@@ -94,6 +94,23 @@ class Filter(Section):
     """Instances with fewer visible pixels than this become ignored pixels."""
     duplicates: Literal["drop", "keep"] = "drop"
     """Synthetic images that are pixel for pixel the same as an earlier one or as a seed image."""
+    agreement: Literal["auto", "off"] = "auto"
+    """auto: where a generator does not know its labels exactly, labelers that each learned without a part of the seed
+    are asked whether image and label agree, by what they say of real images that they did not see; off: nobody asks."""
+    tolerance: Annotated[float, Field(gt=0)] = 1.25
+    """Pixels become ignored when their label surprises the labelers by more than this times the mean of its class on
+    real images, and when they hold it for less likely than not."""
+    real_loss: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """What the bars for instances and images may cost: the share of real ones, of images that the labelers did not see,
+    that would be lost."""
+    max_lost: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Images that lose more than this share of their instances or of their instances' pixels are rejected, unless real
+    images lose as much."""
+    keep_hard: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of what is shown of a learned generator's samples that is hard: the labelers are as unsure of it as of the
+    hardest third of the real images. Where the filter left less, hard samples are shown more often."""
+    resample: Literal["none", "hardness"] = "none"
+    """hardness: a learned generator's samples are shown the more often, the harder their classes are on real images."""
 
 
 class Mix(Section):

@@ -13,6 +13,7 @@ from synthgen.overlay import REVIEW, WRONG, css
 from synthgen.report import charts, gate, words
 from synthgen.report.benchmark import charts_of
 from synthgen.report.classes import STRIP_WIDTH, class_album
+from synthgen.report.filtered import filtered
 from synthgen.report.learned import learned
 from synthgen.report.pictures import HITS, album, legend
 from synthgen.report.seen import seen, taken_out
@@ -68,6 +69,7 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
             album=shown,
             seen=seen(run, shown.stretch, longest),
             taken=taken_out(run, shown.stretch, longest),
+            filtered=filtered(run, shown.stretch, longest),
             learned=learned(run, shown.stretch),
             benchmark=charts_of(benchmark) if benchmark else [],
             classify=classify,

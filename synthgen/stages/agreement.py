@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from synthgen.answers import answers
 from synthgen.metrics.accuracy import score_image
 from synthgen.stages import Job, committee
-from synthgen.types import Dataset, Json, Labeler, Labels
+from synthgen.types import Dataset, Json, Labels, Sample
 
 MOST = 120  # synthetic images that are asked about; more would decide nothing new
 
@@ -26,17 +27,15 @@ def agreement_of(job: Job, synthetic: Dataset) -> Mapping[str, Mapping[str, Json
     picks = np.linspace(0, len(synthetic) - 1, min(len(synthetic), MOST)).round().astype(int).tolist()
     made, ids, real = [], [], []
     for turn, (labeler, unseen) in enumerate(asked):
-        for sample in unseen:
-            assert sample.labels is not None
-            real.append(_scored(labeler, sample.image, sample.labels))
-        for number in picks[turn :: len(asked)]:
-            sample = synthetic[number]
-            if sample.labels is not None:
-                made.append(_scored(labeler, sample.image, sample.labels))
-                ids.append(sample.id)
+        real += [_scored(found, sample) for sample, found in answers(labeler, unseen, tta=False)]
+        mine = (synthetic[number] for number in picks[turn :: len(asked)])
+        for sample, found in answers(labeler, (s for s in mine if s.labels is not None), tta=False):
+            made.append(_scored(found, sample))
+            ids.append(sample.id)
         job.say("agreement", turn + 1, len(asked))
     return {"synthetic": {"per_image": made, "ids": ids}, "real": {"per_image": real}}
 
 
-def _scored(labeler: Labeler, image: np.ndarray, truth: Labels) -> Json:
-    return score_image(next(iter(labeler.label([image], tta=False))), truth)
+def _scored(found: Labels, sample: Sample) -> Json:
+    assert sample.labels is not None
+    return score_image(found, sample.labels)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from synthgen.answers import answers
 from synthgen.checks import as_json, run_checks, verdict_of, waive
 from synthgen.images import hash_image
 from synthgen.metrics.accuracy import columns, score_image
@@ -20,11 +21,11 @@ from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, label, screen, train, training, version_of  # noqa: A004
 from synthgen.stages.agreement import agreement_of
 from synthgen.stages.evidence import NOTHING, built, families, features_of, one_per_layout, waivers_of
+from synthgen.stages.losses import losses_of
 from synthgen.store import Stored, read_json, write_all, write_json
-from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Measurement, Origin, Task, Verdict
+from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Origin, Task
 
 CODE = 1
-LOST_HALF, LOST_MOST = 0.5, 0.8  # shares of a generator's samples that the filter may take before it warns, and refuses
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
     "segment": ("dice",),
@@ -135,34 +136,11 @@ def _make(job: Job, folder: Path) -> None:
     job.say("evaluate", len(arms) + 2, len(arms) + 2)
 
 
-def losses_of(job: Job) -> list[Measurement]:
-    """What each generator lost in the filter: over half of its images or instances warns, over LOST_MOST refuses."""
-    if not filter.units(job):
-        return []
-    out = []
-    for name, tally in read_json(job.work.path("2-filter") / "summary.json")["generators"].items():
-        for what in ("images", "instances"):
-            total, lost = tally.get(what, 0), tally.get(f"{what} lost", 0)
-            if what == "instances" and not total and job.recipe.task == "classify":
-                continue
-            share = lost / total if total else 1.0
-            verdict: Verdict = "fail" if share > LOST_MOST else "warn" if share > LOST_HALF else "pass"
-            why = f"the filter took {lost} of {total} {what} of generator {name}"
-            remedy = "" if verdict == "pass" else f"see synthgen preview: {name}'s objects are too small or hidden"
-            out.append(
-                Measurement(
-                    "filter", f"{what} of {name}", verdict, share, "share", why, n=(total, 0), remedy=remedy, hard=True
-                )
-            )
-    return out
-
-
 def _labelled(labeler: Labeler, data: Dataset, rules: Label) -> list[tuple[Labels, Labels]]:
     """The labeler's labels, sorted out as the pool's are, and the true ones of each image."""
     out = []
-    for sample in data:
+    for sample, found in answers(labeler, data, tta=rules.tta):
         assert sample.labels is not None
-        found = next(iter(labeler.label([sample.image], tta=rules.tta)))
         out.append((label.sorted_out(found, rules), sample.labels))
     return out
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen import plugins
+from synthgen.answers import answers
 from synthgen.recipe.schema import Label
 from synthgen.stages import Job, Unit, ingest, keys, train
 from synthgen.store import Stored, committed, read_json, write_json, write_shard
@@ -87,10 +88,7 @@ def label_shard(
     origin = Origin("pseudo", use, known_by="model", weights=read_json(Path(model) / "done.json")["key"][:16])
 
     def labelled() -> Iterator[Sample]:
-        # One image in memory at a time: pool images may be of any size.
-        for k in range(first, last):
-            sample = stored[k]
-            (labels,) = labeler.label([sample.image], tta=rules.tta)
+        for sample, labels in answers(labeler, (stored[k] for k in range(first, last)), tta=rules.tta):
             yield replace(sample, labels=sorted_out(labels, rules), origin=origin)
 
     write_shard(Path(shards), number, labelled())

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.stages import Job, Unit, filter, ingest, keys, screen  # noqa: A004 - the stage is called so
-from synthgen.stages.weights import augment_of, classes_of, weights_of
+from synthgen.stages.weights import augment_of, classes_of, scaled, weights_of
 from synthgen.store import Joined, Subset, read_json, write_json
 from synthgen.types import Json, Mixture
 
@@ -58,6 +58,8 @@ def _make(job: Job, folder: Path) -> None:
     for kind, part in (("real", seed), ("synthetic", kept)):
         labels = [part.labels(k) for k in range(len(part))]
         weights = weights_of([classes_of(x) for x in labels], job.recipe.mix)
+        if kind == "synthetic":
+            weights = scaled(weights, filter.times_shown(job, kept))
         for k in range(len(part)):
             about = part.about(k)
             rows.append(

@@ -20,6 +20,7 @@ from synthgen.checks import as_json, run_checks, verdict_of, waive
 from synthgen.recipe.schema import GateEntry
 from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, version_of  # noqa: A004
 from synthgen.stages.evidence import NOTHING, Made, built, families, features_of, one_per_layout, waivers_of
+from synthgen.stages.losses import losses_of
 from synthgen.store import Subset, read_json, write_atomic, write_json
 from synthgen.types import Dataset, Evidence, Flag, Json, Measurement
 
@@ -128,7 +129,7 @@ def _take_out(job: Job, folder: Path) -> None:
 def _judge(job: Job, folder: Path) -> None:
     section = job.recipe.evaluate
     measured, made = _measured(job, kept(job), _entries(job, "EARLY"))
-    measured = waive(measured + made.notes() + losses(job), waivers_of(section))
+    measured = waive(measured + made.notes() + losses_of(job) + losses(job), waivers_of(section))
     write_json(folder / "verdict.json", {"verdict": verdict_of(measured, section.on_inconclusive),
                                          "measurements": [as_json(m) for m in measured],
                                          "extractors": made.extractors})

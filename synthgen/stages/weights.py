@@ -48,3 +48,9 @@ def weights_of(counts: Sequence[Mapping[int, int]], mix: Mix) -> NDArray[np.floa
     images = Counter(c for row in counts for c in row)
     raw = np.asarray([max((1 / images[c] for c in row), default=1 / n) for row in counts])
     return np.asarray(raw / raw.sum(), np.float64)
+
+
+def scaled(weights: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) weights that sum to 1, each as many times as large as `times` says beside the others."""
+    both = weights * times
+    return both / both.sum() if len(both) else both

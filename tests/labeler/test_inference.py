@@ -17,7 +17,7 @@ from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.images import hash_image
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_images, tiny_real
-from synthgen.types import Labels, Sample
+from synthgen.types import Labels, Probabilistic, Sample
 from synthgen_labeler import LabelerTrainer, calibration, inference, network
 from synthgen_labeler.calibration import best_temperature
 from synthgen_labeler.inference import CompactLabeler, Settings, calibrated, spans
@@ -249,3 +249,18 @@ def test_instances_are_calibrated_on_scores_and_on_what_was_right(
     monkeypatch.setattr(calibration, "_scored", lambda other, data: (raw[:9], right[:9]))
     assert calibration.calibrate(labeler, [(labeler, [])]) is labeler
     assert calibration.calibrate(labeler, []) is labeler
+
+
+def test_it_says_how_sure_it_is_of_every_pixel_or_of_the_image(labeler: CompactLabeler) -> None:
+    assert isinstance(labeler, Probabilistic)
+    images = [tiny_real(1)[0].image, np.zeros((1, 40, 3), np.uint8)]
+    found = list(labeler.probabilities(images))
+    assert [p.shape for p in found] == [(3, 64, 80), (3, 1, 40)]
+    for probs, image in zip(found, images, strict=True):
+        assert probs.dtype == np.float32
+        assert np.allclose(probs.sum(0), 1, atol=1e-4)
+        assert np.allclose(probs, labeler.dense(image, 1)[:3], atol=1e-6)
+    whole = CompactLabeler(random_network(dense=False), Settings("classify", CLASSES))
+    (probs,) = whole.probabilities(images[:1])
+    assert probs.shape == (2,)
+    assert probs.sum() == pytest.approx(1, abs=1e-5)

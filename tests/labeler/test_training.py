@@ -18,7 +18,7 @@ from synthgen.geometry import encode, labels_from_ids
 from synthgen.metrics.accuracy import dice, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import tiny_context, tiny_real
-from synthgen.types import Labels, Mixture, Sample
+from synthgen.types import Labels, Mixture, Origin, Sample
 from synthgen_labeler import LabelerTrainer, fitting
 from synthgen_labeler.data import Batches, Plan, truth_of, window
 
@@ -200,6 +200,17 @@ def test_what_is_not_accepted_or_ignored_is_not_taught() -> None:
     assert set(ids[60:, 70:].ravel().tolist()) <= {-1, *range(3, len(states) + 1)}
     assert len(classes) == len(states)
     assert image_class == -1
+
+
+def test_ignored_pixels_under_a_synthetic_mask_are_not_taught_and_under_a_persons_they_are() -> None:
+    (sample,) = tiny_real(1)
+    assert sample.labels is not None
+    everything = encode(np.ones((1, 64, 80), bool))[0]
+    labels = replace(sample.labels, ignore=everything)
+    _, ids, _, _ = truth_of(replace(sample, labels=labels))
+    assert set(np.unique(ids)) == {-1, *range(1, len(labels) + 1)}
+    _, ids, _, _ = truth_of(replace(sample, labels=labels, origin=Origin("synthetic")))
+    assert set(np.unique(ids)) == {-1}
 
 
 def test_the_tone_lifts_dim_objects_and_leaves_bright_ones() -> None:

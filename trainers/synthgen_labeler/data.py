@@ -94,7 +94,11 @@ def resized(image: Image, side: int) -> Image:
 
 
 def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
-    """Image, ids (−1 ignored), the classes of the instances, and the image's class (−1 = none)."""
+    """Image, ids (−1 ignored), the classes of the instances, and the image's class (−1 = none).
+
+    Of a synthetic image ignored pixels say nothing under a mask either: there the filter disputes a part of it.
+    What a person labelled inside an ignored region is known.
+    """
     labels = sample.labels
     assert labels is not None, f"{sample.id} has no labels to train on"
     ids = id_map(labels)
@@ -103,7 +107,8 @@ def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64
             if state != "accepted":
                 ids[ids == k + 1] = -1
     if labels.ignore is not None:
-        ids[decode([labels.ignore], labels.size)[0] & (ids == 0)] = -1
+        away = decode([labels.ignore], labels.size)[0]
+        ids[away if sample.origin.kind == "synthetic" else away & (ids == 0)] = -1
     return sample.image, ids, labels.classes, -1 if labels.image_class is None else labels.image_class
 
 

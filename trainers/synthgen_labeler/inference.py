@@ -23,6 +23,7 @@ from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
 
 TILE, OVERLAP, MULTIPLE = 512, 96, 32
+BATCH = 8  # images whose class is asked for at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +67,42 @@ class CompactLabeler:
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
         """Labels of each image, in order; scores are calibrated when the labeler is."""
         torch.set_num_threads(self.threads)
-        for image in images:
-            if self.network.shape.dense:
+        if self.network.shape.dense:
+            for image in images:
                 yield self._dense_labels(image, 8 if tta else 1)
-            else:
-                probs = self.class_probs([image], tta)[0]
-                yield Labels(
-                    size=_size(image),
-                    image_class=int(probs.argmax()),
-                    image_score=round(float(probs.max()), 6),
-                    reviewed="model",
-                )
+            return
+        for first in range(0, len(images), BATCH):
+            chunk = images[first : first + BATCH]
+            for image, probs in zip(chunk, self.class_probs(chunk, tta), strict=True):
+                score = round(float(probs.max()), 6)
+                yield Labels(_size(image), image_class=int(probs.argmax()), image_score=score, reviewed="model")
+
+    def probabilities(self, images: Sequence[Image]) -> Iterator[NDArray[np.float32]]:
+        """Of each image, in one view: (K + 1, H, W) float32 class probabilities of its pixels, background first; for
+        `classify` (K,) of the whole image."""
+        torch.set_num_threads(self.threads)
+        if self.network.shape.dense:
+            for image in images:
+                yield self.dense(image, 1)[: self.network.shape.classes + 1]
+            return
+        for first in range(0, len(images), BATCH):
+            yield from self.class_probs(images[first : first + BATCH], tta=False)
 
     @torch.inference_mode()
     def class_probs(self, images: Sequence[Image], tta: bool = True) -> NDArray[np.float32]:
-        """(N, K) class probabilities (task `classify`), in batches of 64; tta: averaged over a mirror image."""
+        """(N, K) class probabilities (task `classify`); tta: averaged over a mirror image.
+
+        Always BATCH images at a time, the last batch filled up with copies of its last image: another size of batch is
+        another order of sums, and what is labelled beside an image must not change its last bit.
+        """
         out = []
-        for i in range(0, len(images), 64):
-            x = self._resized(images[i : i + 64])
+        for i in range(0, len(images), BATCH):
+            chunk = list(images[i : i + BATCH])
+            x = self._resized(chunk + chunk[-1:] * (BATCH - len(chunk)))
             views = [x, x.flip(-1)] if tta else [x]
             logits = torch.stack([self.network(v) for v in views]).mean(0)
             t = self.settings.temperature
-            out.append((logits / (t if t == t else 1.0)).softmax(1).cpu().numpy())
+            out.append((logits / (t if t == t else 1.0)).softmax(1).cpu().numpy()[: len(chunk)])
         return np.concatenate(out) if out else np.zeros((0, self.network.shape.classes), np.float32)
 
     @torch.inference_mode()
