@@ -14,6 +14,7 @@ MAPPED = {
     "synthgen": "synthgen",
     "generators/synthgen_compose": "synthgen_compose",
     "generators/synthgen_diffusion": "synthgen_diffusion",
+    "generators/synthgen_gan": "synthgen_gan",
     "generators/synthgen_pretrained": "synthgen_pretrained",
     "trainers/synthgen_labeler": "synthgen_labeler",
     "extractors/synthgen_features": "synthgen_features",
