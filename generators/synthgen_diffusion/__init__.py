@@ -291,7 +291,7 @@ class Diffusion:
 def _side(scene: Scene, px: int, multiple: int) -> int:
     """The side of the crops: as wished, no larger than the smallest image asks for, divisible by the network's."""
     least = min(min(size) for size in scene.sizes)
-    return max(multiple, -(-min(px, least) // multiple) * multiple)
+    return max(2 * multiple, -(-min(px, least) // multiple) * multiple)
 
 
 def _frame(scene: Scene) -> tuple[int, int]:

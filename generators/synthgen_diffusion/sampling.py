@@ -56,7 +56,8 @@ def sample(
     device = next(network.parameters()).device
     H, W = conditions[0].shape[1:]
     up = shape.multiple
-    room = (0, -W % up, 0, -H % up)
+    # Of one pixel at the coarsest level there is no spread to normalise by.
+    room = (0, max(-W % up, 2 * up - W), 0, max(-H % up, 2 * up - H))
     shown = F.pad(torch.from_numpy(np.stack(conditions)), room).to(device)
     drawn = (shape.colours, H + room[3], W + room[1])
     noise = np.stack([rng_of(seed_of(s, "sampler")).standard_normal(drawn, np.float32) for s in seeds])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 # As references (CommonMark 0.31, section 2.5) these are characters and never structure.
-_ACTIVE = re.compile(r"[&<>|`*\[\]\\~$#]|(?<!\w)_|_(?!\w)")
+_ACTIVE = re.compile(r"[&<>|`*\[\]\\~$#]|(?<![^\W_])_|_(?![^\W_])")
 _JOINER = "&#8288;"  # no width and no break: parts what sites would take for an address or a person's name
 _CALLS = re.compile(r"@(?=\w)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
 _BULLET = re.compile(r"^[-+=]")
