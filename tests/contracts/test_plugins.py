@@ -22,7 +22,7 @@ from synthgen_labeler.network import Shape, build
 # Options that make a plug-in quick enough for every test run; one that is not listed runs with its defaults.
 QUICK: dict[tuple[str, str], dict[str, Any]] = {
     ("generators", "diffusion"): {"steps": 2, "batch": 2, "px": 32, "widths": [8, 8], "sampling_steps": 2},
-    ("generators", "gan"): {"steps": 2, "batch": 2, "px": 32},
+    ("generators", "gan"): {"steps": 2, "batch": 4, "px": 32, "widths": (8, 8), "critic": (8, 8), "look_every": 0},
     ("trainers", "labeler"): {"weights": "random", "steps": 2, "batch": 2, "crop": 32, "width": 8},
     ("checks", "realism"): {"permutations": 19},
     ("checks", "drift"): {"permutations": 19},
