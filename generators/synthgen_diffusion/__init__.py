@@ -7,12 +7,11 @@ what masks mean. For `classify` the image's class takes the masks' place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from dataclasses import dataclass as plain
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -24,7 +23,10 @@ from synthgen import plugins
 from synthgen.errors import DataError, PluginError
 from synthgen.layouts import LayoutName
 from synthgen.neural.crops import from_pool, taken_for
+from synthgen.neural.group import train_together
 from synthgen.neural.scene import Scene, Wishes, load_scene
+from synthgen.neural.sizes import PresetName, frame_of, preset_of, side_of
+from synthgen.neural.tensors import chosen, identity_of, read_tensors, write_tensors
 from synthgen.neural.watch import Watch
 from synthgen.seeds import seed_of
 from synthgen.store import write_all
@@ -58,7 +60,6 @@ PRESETS = {
     "gpu-128": Preset(128, 2, (128, 256, 256), 2, 8000, 64, 4e-4, 0.1),
     "gpu-256": Preset(256, 4, (128, 256, 384), 2, 8000, 32, 3e-4, 0.1),
 }
-PresetName = Literal["auto", "cpu-demo", "cpu-small", "gpu-64", "gpu-128", "gpu-256"]
 
 
 @dataclass(kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -156,18 +157,19 @@ class Diffusion:
         """
         if context.task not in self.TASKS:
             raise DataError(f"diffusion does not do task {context.task}: give masks and use task instances")
-        from synthgen_diffusion.group import train_together
+        from synthgen.neural.processes import PARTS
         from synthgen_diffusion.network import Shape
-        from synthgen_diffusion.training import Plan, write_plan
+        from synthgen_diffusion.training import Plan, train, write_plan
 
         scene = Scene(real, pool, context.task, len(context.classes), self.wishes)
-        preset = PRESETS[self._preset(scene, context.device)]
+        preset = PRESETS[preset_of(self.preset, scene, context.device)]
         widths = self.widths or preset.widths
         shape = Shape(scene.tones.colours, scene.channels, scene.classes if context.task == "classify" else 0,
                       preset.patch, widths, preset.blocks, preset.dropout)
         steps = self.steps or preset.steps
         looks = max(1, steps // 6) if self.look_every is None else self.look_every
-        px = _side(scene, self.px or preset.px, shape.multiple)
+        # Two pixels at the coarsest level: of one there is no spread to normalise by.
+        px = max(2 * shape.multiple, side_of(scene, self.px or preset.px, shape.multiple))
         # Of smaller crops as many more as cost the same.
         batch = self.batch or 2 * round(preset.batch / 2 * min(4, max(1, (preset.px / px) ** 2)))
         plan = Plan(px, steps, batch, self.rate or preset.rate, looks, self.unconditional,
@@ -184,9 +186,10 @@ class Diffusion:
                 unlabelled = taken_for(unlabelled, context)
             write_all(folder / "pool", unlabelled)
             write_plan(folder, plan, shape)
-        watch = Watch(scene.real, pool, context, _frame(scene)) if looks else None
-        train_together(folder, context, watch, lambda step, network: self._look(step, network, scene, watch, context))
-        self._take(scene, *_chosen(folder, watch, context.device))
+        watch = Watch(scene.real, pool, context, frame_of(scene)) if looks else None
+        train_together(train, PARTS, folder, context, watch,
+                       lambda step, network: self._look(step, network, scene, watch, context))
+        self._take(scene, shape, read_tensors(chosen(folder, watch, "diffusion model"))[0], context.device)
         if watch is not None:
             watch.write(context.folder, json.loads((folder / "ended.json").read_text())["why"])
         shutil.copy(folder / "curve.json", context.folder / "curve.json")
@@ -201,31 +204,25 @@ class Diffusion:
 
     def save(self, folder: Path) -> None:
         """The seed, the network's shape and its weights as safetensors."""
-        from dataclasses import asdict
-
-        from safetensors.torch import save_file
-
         assert self._scene is not None, "fit comes first"
         assert self._network is not None
         self._scene.save(folder / "scene")
         if self._base is not None:
             (folder / "base").mkdir(exist_ok=True)
             self._base.save(folder / "base")
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        save_file(state, folder / "weights.safetensors")
+        write_tensors(folder / "weights.safetensors", self._network.state_dict())
         (folder / "network.json").write_text(json.dumps(asdict(self._network.shape), indent=1) + "\n")
 
     def load(self, folder: Path, device: str = "cpu") -> None:
         """What `save` wrote. Raises: DataError when there is nothing of this kind."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
         from synthgen_diffusion.network import Shape
 
         try:
             about = json.loads((folder / "network.json").read_text())
             shape = Shape(**{**about, "widths": tuple(about["widths"])})
-            scene, state = load_scene(folder / "scene", self.wishes), load_file(folder / "weights.safetensors")
+            scene, state = load_scene(folder / "scene", self.wishes), read_tensors(folder / "weights.safetensors")[0]
             self._take(scene, shape, state, device)
             if self._base is not None:
                 self._base.load(folder / "base", device)
@@ -234,7 +231,6 @@ class Diffusion:
 
     def _take(self, scene: Scene, shape: Any, state: Any, device: str) -> None:
         import torch
-        from safetensors.torch import save as as_bytes
 
         from synthgen_diffusion.network import Denoiser
 
@@ -245,16 +241,7 @@ class Diffusion:
         network.load_state_dict(state)
         self._network = network.to(device).eval()
         self._scene = scene
-        plain_state = {k: v.detach().cpu().contiguous() for k, v in sorted(state.items())}
-        self._weights = hashlib.sha256(as_bytes(plain_state)).hexdigest()[:16]
-
-    def _preset(self, scene: Scene, device: str) -> str:
-        if self.preset != "auto":
-            return self.preset
-        if device == "cpu":
-            return "cpu-demo"
-        side = min(min(size) for size in scene.sizes)
-        return "gpu-64" if side <= 64 else "gpu-128" if side <= 128 else "gpu-256"
+        self._weights = identity_of(state)
 
     def _look(self, step: int, network: Denoiser, scene: Scene, watch: Watch | None, context: Context) -> str:
         """Samples of a network in training, looked at; why to end, or ""."""
@@ -286,29 +273,3 @@ class Diffusion:
                            sampler=self.sampler, start=start, strength=self.strength)
         origin = Origin("synthetic", "diffusion", synthgen.__version__, self._weights, seed, parents, "condition")
         return Sample(f"diffusion-{seed:016x}", scene.picture(values, seed, self.noise), labels, origin, meta)
-
-
-def _side(scene: Scene, px: int, multiple: int) -> int:
-    """The side of the crops: as wished, no larger than the smallest image asks for, divisible by the network's."""
-    least = min(min(size) for size in scene.sizes)
-    return max(2 * multiple, -(-min(px, least) // multiple) * multiple)
-
-
-def _frame(scene: Scene) -> tuple[int, int]:
-    """The part of an image that looks compare: what all have in common."""
-    return min(h for h, _ in scene.sizes), min(w for _, w in scene.sizes)
-
-
-def _chosen(folder: Path, watch: Watch | None, device: str) -> tuple[Any, Any, str]:
-    """Shape and weights of the step that the looks chose; the last one without looks."""
-    from safetensors.torch import load_file
-
-    from synthgen_diffusion.training import read_plan
-
-    _, shape = read_plan(folder)
-    if watch is None:
-        return shape, load_file(folder / "last.safetensors"), device
-    if watch.best is None:
-        raise DataError(f"the diffusion model never made sound samples: {watch.alarm or 'all are alike'}; label more "
-                        "images, name a pool, or use compose")
-    return shape, load_file(folder / "looks" / f"{watch.best:06d}.safetensors"), device

@@ -8,35 +8,30 @@ one each, and the sum of two numbers has no order. By accelerate, so that `accel
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synthgen.neural.crops import Batch, Crops
+from synthgen.neural.group import Log, Look
+from synthgen.neural.processes import PARTS, accelerator_of, own_randomness, parts_of, told
 from synthgen.neural.scene import Wishes, load_scene
+from synthgen.neural.tensors import LOOKS, Tensors, averaged, read_tensors, remembered, remind, write_tensors
 from synthgen.neural.watch import Watch
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, read_json, write_json
 from synthgen.types import Json
 from synthgen_diffusion.network import Denoiser, Shape, flow_loss, noised
 
-PARTS = 2
 EVERY = 50  # steps between checkpoints: what a kill can cost
 DECAY = 0.999  # of the averaged weights, reached by the ramp (1 + k) / (10 + k)
 LOGIT_MEAN, LOGIT_SD = 0.3, 1.0  # of t: a little more often noisy than clean (Esser et al. 2024, eq. 19)
-CHECKPOINT, PLAN, WEIGHTS = "checkpoint.safetensors", "plan.json", "weights.safetensors"
+CHECKPOINT, PLAN = "checkpoint.safetensors", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +47,6 @@ class Plan:
     drop: float
     seed: int
     device: str = "cpu"
-
-
-Look = Callable[[int, Denoiser], str]  # (steps done, averaged network) → why training should end, or ""
 
 
 def write_plan(folder: Path, plan: Plan, shape: Shape) -> None:
@@ -76,7 +68,7 @@ def crops_in(folder: Path, plan: Plan) -> Crops:
                  seed_of(plan.seed, "crops"), kinds)
 
 
-def train(folder: Path, watch: Watch | None, look: Look | None, log: Callable[[float, float, float], None]) -> None:
+def train(folder: Path, watch: Watch | None, look: Look | None, log: Log) -> None:
     """Train in a folder, from its checkpoint where there is one. Every process of a group calls this.
 
     Only the first looks, logs (steps, of how many, loss) and writes: `looks/STEP.safetensors`, the averaged weights of
@@ -84,14 +76,15 @@ def train(folder: Path, watch: Watch | None, look: Look | None, log: Callable[[f
     """
     plan, shape = read_plan(folder)
     crops = crops_in(folder, plan)
-    torch.set_num_threads(1) if plan.device == "cpu" else None
-    with _own_randomness(), _accelerator(plan) as accelerator:
+    if plan.device == "cpu":
+        torch.set_num_threads(1)
+    with own_randomness(), accelerator_of(plan.device, _precision(plan)) as accelerator:
         torch.manual_seed(seed_of(plan.seed, "network"))
         network = Denoiser(shape)
         state = _State(network, plan)
         step, curve, ended = state.load(folder, watch, accelerator.device)
         model, optimiser = accelerator.prepare(network, state.optimiser)
-        mine = range(accelerator.process_index, PARTS, accelerator.num_processes)
+        mine = parts_of(accelerator)
         first = accelerator.is_main_process
         while step < plan.steps and not ended:
             for group in optimiser.param_groups:
@@ -114,13 +107,17 @@ def train(folder: Path, watch: Watch | None, look: Look | None, log: Callable[[f
                 log(step, plan.steps, loss)
             if plan.looks and (step % plan.looks == 0 or step == plan.steps):
                 ended = _looked(folder, step, state, look) if first else ""
-                ended = _told(ended, accelerator)
+                ended = told(ended, accelerator)
             if first and (step % EVERY == 0 or ended or step == plan.steps):
                 state.save(folder, step, curve, ended, watch)
         if first:
             write_json(folder / "curve.json", {"step_loss": curve})
             write_json(folder / "ended.json", {"step": step, "why": ended})
-            save_file(state.averaged(), folder / "last.safetensors")
+            write_tensors(folder / "last.safetensors", state.averaged())
+
+
+def _precision(plan: Plan) -> str:
+    return "bf16" if plan.device == "cuda" and torch.cuda.is_bf16_supported() else "no"
 
 
 def rate_at(step: int, plan: Plan) -> float:
@@ -143,52 +140,34 @@ def _loss(model: torch.nn.Module, batch: Batch, plan: Plan, step: int, part: int
 
 
 class _State:
-    """All that changes while training, as tensors by name: no pickles."""
+    """All that changes while training."""
 
     def __init__(self, network: Denoiser, plan: Plan) -> None:
         self.network = network
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.01)
         self.average = EMAModel(network.parameters(), decay=DECAY)
 
-    def averaged(self) -> dict[str, Tensor]:
+    def averaged(self) -> Tensors:
         """The averaged weights by their names in the network."""
-        names = [name for name, _ in self.network.named_parameters()]
-        return {n: p.detach().cpu().contiguous() for n, p in zip(names, self.average.shadow_params, strict=True)}
+        return averaged(self.network, self.average)
 
     def save(self, folder: Path, step: int, curve: Json, ended: str, watch: Watch | None) -> None:
         """The checkpoint, whole or not at all."""
         tensors = {f"average.{k}": v for k, v in self.averaged().items()}
-        for name, parameter in self.network.named_parameters():
-            tensors[f"weight.{name}"] = parameter.detach().cpu().contiguous()
-            moments = self.optimiser.state[parameter]
-            for moment in ("step", "exp_avg", "exp_avg_sq"):
-                tensors[f"{moment}.{name}"] = moments[moment].detach().cpu().contiguous()
         about = {"step": step, "curve": curve, "ended": ended, "averaged": self.average.optimization_step,
                  "looks": [] if watch is None else watch.as_json()}
-        part = folder / f".{CHECKPOINT}.part"
-        save_file(tensors, part, {"about": json.dumps(about)})
-        os.replace(part, folder / CHECKPOINT)
+        write_tensors(folder / CHECKPOINT, tensors | remembered("network", self.network, self.optimiser), about)
 
     def load(self, folder: Path, watch: Watch | None, device: torch.device) -> tuple[int, list[list[float]], str]:
         """Step, loss curve and why it ended, of the checkpoint; 0, none and "" without one."""
-        path = folder / CHECKPOINT
         self.network.to(device)
         self.average.to(device)
-        if not path.exists():
+        if not (folder / CHECKPOINT).exists():
             return 0, [], ""
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["about"])
-        tensors = load_file(path, device=str(device))
-        with torch.no_grad():
-            named = self.network.named_parameters()
-            for (name, parameter), shadow in zip(named, self.average.shadow_params, strict=True):
-                parameter.copy_(tensors[f"weight.{name}"])
-                shadow.copy_(tensors[f"average.{name}"])
-                self.optimiser.state[parameter] = {
-                    moment: tensors[f"{moment}.{name}"].cpu() if moment == "step" else tensors[f"{moment}.{name}"]
-                    for moment in ("step", "exp_avg", "exp_avg_sq")}
+        tensors, about = read_tensors(folder / CHECKPOINT)
+        remind("network", self.network, self.optimiser, tensors)
+        for name, shadow in self.averaged().items():
+            shadow.copy_(tensors[f"average.{name}"])
         self.average.optimization_step = about["averaged"]
         if watch is not None:
             watch.restore(about["looks"])
@@ -199,46 +178,10 @@ def _looked(folder: Path, step: int, state: _State, look: Look | None) -> str:
     """Keep the averaged weights of this step, and look at what they draw."""
     if look is None:
         return ""
-    (folder / "looks").mkdir(exist_ok=True)
-    save_file(state.averaged(), folder / "looks" / f"{step:06d}.safetensors")
+    write_tensors(folder / LOOKS / f"{step:06d}.safetensors", state.averaged())
     network = Denoiser(state.network.shape)
     network.load_state_dict(state.averaged())
     return look(step, network.to(next(state.network.parameters()).device).eval())
-
-
-def _told(ended: str, accelerator: Accelerator) -> str:
-    """What the first process says, in all of them: only whether to end matters there."""
-    if accelerator.num_processes == 1:
-        return ended
-    flag = torch.tensor([float(bool(ended))], device=accelerator.device)
-    total = accelerator.reduce(flag, "sum")
-    return ended if accelerator.is_main_process else "ended" * bool(total.item())
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """torch's global generator as it was found."""
-    with torch.random.fork_rng():
-        yield
-
-
-@contextmanager
-def _accelerator(plan: Plan) -> Iterator[Accelerator]:
-    """An accelerator for this process, and none left behind: accelerate keeps its state for good otherwise."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if PARTS % world:
-        raise ValueError(f"{world} processes cannot share {PARTS} parts of a batch; start 1 or {PARTS}")
-    on_gpu = plan.device != "cpu"
-    mixed = "bf16" if plan.device == "cuda" and torch.cuda.is_bf16_supported() else "no"
-    accelerator = Accelerator(cpu=not on_gpu, mixed_precision=mixed, gradient_accumulation_steps=PARTS // world,
-                              step_scheduler_with_optimizer=False)
-    try:
-        yield accelerator
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        AcceleratorState._reset_state(True)
-        GradientState._reset_state()
 
 
 if __name__ == "__main__":

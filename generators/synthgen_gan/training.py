@@ -89,7 +89,7 @@ def train(folder: Path, watch: Watch | None, look: Look | None, log: Log) -> Non
         torch.manual_seed(seed_of(plan.seed, "networks"))
         state = State(shape, accelerator.device)
         showing = Showing(crops, seed_of(plan.seed, "showing"), accelerator.device)
-        step, curve, ended = _resumed(folder, state, watch, accelerator)
+        step, curve, ended = _resumed(folder, state, watch)
         first = accelerator.is_main_process
         while step < plan.steps and not ended:
             losses = _step(state, showing, plan, step, accelerator)
@@ -214,12 +214,11 @@ def _descend(parameters: list[torch.nn.Parameter], optimiser: torch.optim.Optimi
     return sum(values) / len(values)
 
 
-def _resumed(folder: Path, state: State, watch: Watch | None,
-             accelerator: Accelerator) -> tuple[int, list[list[float]], str]:
+def _resumed(folder: Path, state: State, watch: Watch | None) -> tuple[int, list[list[float]], str]:
     """Step, curve and why it ended, of the checkpoint; 0, none and "" without one."""
     if not (folder / CHECKPOINT).exists():
         return 0, [], ""
-    tensors, about = read_tensors(folder / CHECKPOINT, str(accelerator.device))
+    tensors, about = read_tensors(folder / CHECKPOINT)
     state.restore(tensors)
     if watch is not None:
         watch.restore(about["looks"])

@@ -43,14 +43,14 @@ def write_tensors(path: Path, state: Mapping[str, Any], about: Json = None) -> N
     os.replace(part, path)
 
 
-def read_tensors(path: Path, device: str = "cpu") -> tuple[Tensors, Json]:
-    """What `write_tensors` wrote: the tensors, and the facts."""
+def read_tensors(path: Path) -> tuple[Tensors, Json]:
+    """What `write_tensors` wrote: the tensors, on the CPU, and the facts."""
     from safetensors import safe_open
     from safetensors.torch import load_file
 
     with safe_open(path, "pt") as file:
         about = json.loads((file.metadata() or {}).get("about", "null"))
-    return load_file(path, device=device), about
+    return load_file(path), about
 
 
 def remembered(name: str, network: Any, optimiser: Any) -> Tensors:
@@ -67,8 +67,8 @@ def remind(name: str, network: Any, optimiser: Any, tensors: Tensors) -> None:
     for key, parameter in network.named_parameters():
         parameter.data.copy_(tensors[f"{name}.weight.{key}"])
         # Adam counts its steps on the CPU, whatever the device.
-        optimiser.state[parameter] = {m: tensors[f"{name}.{m}.{key}"].cpu() if m == "step"
-                                      else tensors[f"{name}.{m}.{key}"] for m in MOMENTS}
+        optimiser.state[parameter] = {m: tensors[f"{name}.{m}.{key}"].to("cpu" if m == "step" else parameter.device)
+                                      for m in MOMENTS}
 
 
 def averaged(network: Any, average: Any) -> Tensors:

@@ -37,16 +37,15 @@ def test_the_tutorial_generator_is_installed_tested_explained_previewed_and_run(
     assert "2 passed" in said
     assert "Radius of the discs" in run("-m", "synthgen", "explain", "generate.dots", place=place, cwd=tmp_path)
     recipe = str(tiny_recipe(tmp_path))
-    dots = ["-S", "generate.a.use=dots", "-S", "generate.a.radius=4"]
+    dots = ["-S", "generate=[{name: a, use: dots, radius: 4, count: 6}]"]
     wrong = subprocess.run([sys.executable, "-m", "synthgen", "validate", recipe, *dots, "-S", "generate.a.radius=0"],
                            env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, text=True)
     assert wrong.returncode == 3
     assert "radius: must be at least 1, but is 0" in wrong.stderr
-    text = Path(recipe).read_text().replace('"use": "compose"', '"use": "dots"').replace('"layout": "resample", ', "")
-    Path(recipe).write_text(text)
-    run("-m", "synthgen", "preview", recipe, "-n", "4", "-o", str(tmp_path / "sheet.png"), place=place, cwd=tmp_path)
+    sheet = str(tmp_path / "sheet.png")
+    run("-m", "synthgen", "preview", recipe, *dots, "-n", "4", "-o", sheet, place=place, cwd=tmp_path)
     assert (tmp_path / "sheet.png").stat().st_size > 1000
-    run("-m", "synthgen", "run", recipe, "--until", "filter", place=place, cwd=tmp_path)
+    run("-m", "synthgen", "run", recipe, *dots, "--until", "filter", place=place, cwd=tmp_path)
     assert (tmp_path / "runs" / "tiny" / "2-filter" / "index.json").exists()
 
 

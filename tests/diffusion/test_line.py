@@ -14,8 +14,8 @@ import pytest
 from synthgen.cli import main
 from synthgen.testing import tiny_recipe
 
-FLOW = ("generate=[{name: flow, use: diffusion, count: 12, steps: 120, batch: 2, px: 32, widths: [8, 8], "
-        "sampling_steps: 8, look_every: 60}]")
+FLOW = ("generate=[{name: flow, use: diffusion, count: 12, steps: 100, batch: 2, px: 32, widths: [8, 8], "
+        "sampling_steps: 8, look_every: 50}]")
 
 
 def command(recipe: Path, out: Path) -> list[str]:

@@ -19,6 +19,7 @@ from synthgen.geometry import areas, decode, encode, labels_from_masks
 from synthgen.images import png_bytes
 from synthgen.run import job_of, plan
 from synthgen.stages import filter as filtering
+from synthgen.stages.weights import of_seed
 from synthgen.stages import generate, ingest, label, mix
 from synthgen.testing import tiny_real
 
@@ -148,7 +149,7 @@ def test_balanced_weights_meet_each_class_equally_often() -> None:
     assert alone[0] > 0
 
 
-def test_the_mixture_is_the_seed_and_what_was_kept_and_either_side_can_be_left_out(project: Any) -> None:
+def test_the_mixture_is_the_seed_and_what_was_kept_and_the_seed_can_stand_alone(project: Any) -> None:
     project.run("mix.real=0.25", "mix.synthetic_until=0.5", until="mix")
     job = job_of(project.load("mix.real=0.25", "mix.synthetic_until=0.5"))
     mixed = mix.mixture(job)
@@ -159,9 +160,8 @@ def test_the_mixture_is_the_seed_and_what_was_kept_and_either_side_can_be_left_o
     rng = np.random.default_rng(0)
     assert not mixed.real[mixed.draw(0.4, 50, rng)].any()
     assert mixed.real[mixed.draw(0.6, 400, rng)].mean() == pytest.approx(0.25, abs=0.01)
-    assert len(mix.mixture(job, synthetic=False).samples) == 4
-    assert len(mix.mixture(job, real=False).samples) == 12
-    assert [s.id for s in mix.mixture(job, without=["seed-000001"], synthetic=False).samples] == [
+    assert of_seed(job).real.tolist() == [True] * 4
+    assert [s.id for s in of_seed(job, without=["seed-000001"]).samples] == [
         "seed-000000",
         "seed-000002",
         "seed-000003",
@@ -281,7 +281,7 @@ def test_how_it_is_run_remakes_nothing(project: Any) -> None:
 @pytest.mark.parametrize(
     ("override", "first", "reused"),
     [
-        ("seed=8", "1-generate/a", {"0-ingest/seed", "0-ingest/pool", "0-ingest/test", "0-ingest/guard"}),
+        ("seed=8", "1-fit/a", {"0-ingest/seed", "0-ingest/pool", "0-ingest/test", "0-ingest/guard"}),
         ("label.accept=0.6", "5-label", {"2-filter", "3-mix", "4-train/model"}),
         ("evaluate.permutations=20", "2-screen/verdict", {"3-mix", "4-train/mixed", "4-train/model", "5-label"}),
         ("train.calibration_folds=3", "1-committee/fold-0", {"3-mix", "4-train/mixed", "4-train/seed-only"}),
