@@ -19,8 +19,8 @@ from synthgen.geometry import areas, decode, encode, labels_from_masks
 from synthgen.images import png_bytes
 from synthgen.run import job_of, plan
 from synthgen.stages import filter as filtering
-from synthgen.stages.weights import of_seed
 from synthgen.stages import generate, ingest, label, mix
+from synthgen.stages.weights import of_seed
 from synthgen.testing import tiny_real
 
 pytestmark = pytest.mark.slow  # trains, or runs the whole line again and again
