@@ -52,7 +52,7 @@ class Agreement:
         verdict: Verdict = "inconclusive"
         if min(n) >= FEW_IMAGES:
             verdict = "fail" if high < -self.margin else "pass" if low >= -self.margin else "inconclusive"
-        why = (f"labelers trained on parts of the {seed_name} reach a {metric} of {value_of(made, metric):.3f} on "
+        why = (f"labelers trained on parts of the {seed_name} reach {metric} {value_of(made, metric):.3f} on "
                f"synthetic labels and {value_of(real, metric):.3f} on those images of it that they did not see: "
                f"a difference of {value:+.3f} [{low:+.3f}, {high:+.3f}], at least {-self.margin:+g} wanted")
         if min(n) >= FEW_IMAGES and low > self.margin:
