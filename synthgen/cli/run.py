@@ -17,7 +17,7 @@ from synthgen.types import Json
 @overrides_option
 @click.option(
     "--until",
-    type=click.Choice(["ingest", "generate", "filter", "screen", "mix", "train", "label", "evaluate"]),
+    type=click.Choice(["ingest", "generate", "filter", "screen", "mix", "train", "label", "certify", "evaluate"]),
     help="Stop after this stage.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON on stdout.")

@@ -127,8 +127,8 @@ def certify(doubt: ArrayLike, audit: ArrayLike, losses: ArrayLike, max_error: fl
             of: str = "accepted") -> Certified:
     """The largest coverage at which the labels' mean loss is at most `max_error` with `confidence`.
 
-    doubt: (N,) of all images of the pool; the smallest are the surest, ties go by index. audit: (n,) int, indices of the
-    images that were drawn, in the order in which they were drawn. losses: (n,) in [0, 1], of the model's labels of
+    doubt: (N,) of all images of the pool; the smallest are the surest, ties go by index. audit: (n,) int, indices of
+    the images that were drawn, in the order in which they were drawn. losses: (n,) in [0, 1], of the model's labels of
     these. of: `accepted`, the loss is a mean over the accepted images; `output`, a mean over the whole pool, where the
     images that are not accepted are labelled by people and have none (PAC labels' own promise, weaker and wider).
 
@@ -220,7 +220,7 @@ def faultless_audit(size: int, max_error: float, confidence: float, of: str = "a
 
 def risk_coverage(doubt: ArrayLike, losses: ArrayLike) -> tuple[Floats, Floats, float]:
     """(n,) coverages k / n, (n,) mean loss of the k surest images, and AUGRC: the mean over coverages of the
-    generalised risk, (1 / n) Σ of the losses of the k surest. 0 is best; 0.5 × the mean loss is what a random order has.
+    generalised risk, (1 / n) Σ of the losses of the k surest. 0 is best; a random order has half the mean loss.
 
     Source: Traub et al. 2024, "Overcoming Common Flaws in the Evaluation of Selective Classification Systems",
     NeurIPS, arXiv:2407.01032, equation 6.

@@ -135,6 +135,29 @@ class Train(Open):
     """Folds of the seed for the temperature of the scores: each is held out once; 0 = uncalibrated."""
 
 
+class Certify(Section):
+    """The promise about the pool's labels: on how many images it can be given is found out by the audit."""
+
+    max_error: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """The mean loss per image that the accepted labels may have: for classify the share of wrong ones, for objects
+    1 − F1 at IoU 0.5, for segment 1 − Dice."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """How sure the promise is, over draws of the audit."""
+    of: Literal["accepted", "output"] = "accepted"
+    """accepted: the mean is over the images whose labels are accepted; output: over the whole pool, where people label
+    the rest (PAC labels)."""
+
+
+class Audit(Section):
+    """Images of the pool, drawn at random, whose labels a person gives; nothing is ever trained on them."""
+
+    images: Annotated[int, Field(ge=1)] = 60
+    """How many. More certify more; growing the audit keeps the answers that there are."""
+    answers: Literal["people", "simulated"] = "people"
+    """people: the run waits for them (synthgen review); simulated: data.pool_truth stands in for a person, and every
+    number that rests on it says so."""
+
+
 class Label(Section):
     """How the pool is labelled."""
 
@@ -144,6 +167,10 @@ class Label(Section):
     """Instances below this are dropped into the ignored pixels; between the two: for a person."""
     tta: bool = True
     """Average over flips and quarter turns."""
+    certify: Certify | None = None
+    """Ask for a certificate: labels are then accepted image by image, as far as it reaches, and not at all without."""
+    audit: Audit = Audit()
+    """What the certificate rests on."""
 
 
 class GateEntry(Open):

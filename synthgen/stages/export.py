@@ -13,9 +13,9 @@ from synthgen import __version__, plugins
 from synthgen.errors import DataError
 from synthgen.formats import Format, Loss, Reading
 from synthgen.geometry import only_accepted
-from synthgen.stages import Job, Unit, card, croissant, evaluate, ingest, keys, label, screen, version_of
+from synthgen.stages import Job, Unit, card, certify, croissant, evaluate, ingest, keys, screen, version_of
 from synthgen.store import write_atomic, write_json
-from synthgen.types import Dataset, Labels, Sample
+from synthgen.types import Dataset, Labels, Origin, Sample
 
 CODE = 2
 TRIED = 8  # samples: a single one might be odd, such as an object without a pixel
@@ -23,7 +23,7 @@ TRIED = 8  # samples: a single one might be odd, such as an object without a pix
 
 def units(job: Job) -> list[Unit]:
     """One unit per format."""
-    before = evaluate.units(job)
+    before = evaluate.units(job) + certify.units(job)
     # The card names the recipe and who wrote it, so both are among the needs.
     common = {"code": CODE, "synthgen": __version__, "name": job.recipe.name, "after": keys(before)}
     return [
@@ -41,15 +41,18 @@ def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]
 
     Each with where this run has it from, since what a sample says of its origin may be of an earlier run.
     Instances that were not accepted become ignored pixels. A format that cannot say "ignored" would turn them into
-    background, so for it images that hold any are left out; they wait in `5-label` for a person. Pool images whose
-    class is not accepted are left out (task `classify`).
+    background, so for it images that hold any are left out; they wait in `5-label` for a person. So do images that
+    are not accepted as a whole: by their class's score (task `classify`), or by the certificate.
     """
     yield from ((("seed", "seed"), sample) for sample in ingest.part(job, "seed"))
     yield from ((("generator", sample.id.rsplit("-", 1)[0]), sample) for sample in screen.kept(job))
-    for sample in label.labelled(job):
+    for sample in certify.final(job):
         labels = sample.labels
-        if labels is None or (labels.image_class is not None and labels.image_state != "accepted"):
+        if labels is None or labels.image_state != "accepted":
             continue
+        if labels.reviewed == "human":
+            simulated = job.recipe.label.audit.answers == "simulated"
+            sample = replace(sample, origin=Origin("real", "simulated" if simulated else "user"))
         sure = only_accepted(labels)
         if len(sure) == len(labels) or getattr(writer, "holds_ignored", False):
             yield ("pool", "pool"), replace(sample, labels=sure)

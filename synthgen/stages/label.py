@@ -14,7 +14,7 @@ from synthgen.answers import answers
 from synthgen.recipe.schema import Label
 from synthgen.stages import Job, Unit, ingest, keys, train
 from synthgen.store import Stored, committed, read_json, write_json, write_shard
-from synthgen.types import Labels, Origin, Sample, State, Trainer
+from synthgen.types import Json, Labels, Origin, Sample, State, Trainer
 from synthgen.work import in_parallel
 
 CODE = 1
@@ -28,10 +28,15 @@ def units(job: Job) -> list[Unit]:
     return [
         Unit(
             "5-label",
-            {"code": CODE, **job.recipe.label.model_dump(), "shard_size": job.recipe.shard_size, "after": keys(before)},
+            {"code": CODE, **rules_of(job), "shard_size": job.recipe.shard_size, "after": keys(before)},
             partial(_make, job),
         )
     ]
+
+
+def rules_of(job: Job) -> dict[str, Json]:
+    """What decides the labels and their states; what a certificate asks for comes after them."""
+    return job.recipe.label.model_dump(include={"accept", "ignore", "tta"})
 
 
 def labelled(job: Job) -> Stored:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
+
 from synthgen.metrics.certificate import (
     audit_needed,
     certify,

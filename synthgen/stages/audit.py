@@ -1,0 +1,100 @@
+"""Audit: which images of the pool are drawn, and what was answered about them.
+
+The draw follows from the pool alone, not from the recipe's seed and not from any model, so that answers which people
+gave stay good whatever is trained; a larger audit begins with the smaller one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from synthgen.errors import DataError, WaitingForPeople
+from synthgen.images import hash_image
+from synthgen.people.decisions import Decision, Decisions, hash_labels
+from synthgen.seeds import rng_of, seed_of
+from synthgen.stages import Job, ingest
+from synthgen.types import Labels
+from synthgen.work import key_of
+
+PEOPLE = "people"  # folder in the run: what people decided; no stage ever removes it
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of the drawn images, in the order of the draw: their indices in the pool, and the answers; None where a person
+    looked and could not say. decided_by: who answered, in words."""
+
+    drawn: tuple[int, ...]
+    labels: tuple[Labels | None, ...]
+    decided_by: str
+
+
+def drawn(job: Job) -> tuple[int, ...]:
+    """Indices of the audit's images in the pool, in the order of the draw; fewer where the pool is smaller."""
+    pool = next((u for u in ingest.units(job) if u.name == "0-ingest/pool"), None)
+    if pool is None or job.recipe.label.certify is None:
+        return ()
+    size = len(ingest.part(job, "pool"))
+    rng = rng_of(seed_of(0, "audit", str(pool.needs["data"])))
+    return tuple(int(k) for k in rng.permutation(size)[: job.recipe.label.audit.images])
+
+
+def decided(job: Job) -> dict[str, Decision]:
+    """Image hash → the last decision of people in this run's folder."""
+    folder = job.work.folder / PEOPLE
+    return Decisions(folder).latest() if folder.is_dir() else {}
+
+
+def digest(job: Job) -> str:
+    """Stands for the answers to the audit, for the needs; it changes when one of them does."""
+    if job.recipe.label.audit.answers == "simulated":
+        return next((key_of(u.needs) for u in ingest.units(job) if u.name == "0-ingest/pool_truth"), "none")
+    pool = ingest.part(job, "pool")
+    ids = {pool.entries[k].id for k in drawn(job)}
+    told = sorted((d.image, d.action, hash_labels(d.labels)) for d in decided(job).values() if d.id in ids)
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def answers(job: Job) -> Answers:
+    """The answers to the whole audit.
+
+    Raises: WaitingForPeople while some are missing; DataError when they are to be simulated and nothing is there to
+    do it with.
+    """
+    pool, picks = ingest.part(job, "pool"), drawn(job)
+    if job.recipe.label.audit.answers == "simulated":
+        return Answers(picks, _simulated(job, picks), "simulated: labels kept aside (data.pool_truth) stand in for a "
+                       "person")
+    known = decided(job)
+    found: list[Decision | None] = [known.get(hash_image(pool[k].image)) for k in picks]
+    missing = [pool.entries[k].id for k, d in zip(picks, found, strict=True) if d is None]
+    if missing:
+        raise WaitingForPeople(told(job.recipe.name, len(missing), len(picks), missing))
+    given = [d for d in found if d is not None]
+    names = sorted({d.by for d in given})
+    return Answers(picks, tuple(d.labels if d.answered else None for d in given), f"people: {', '.join(names)}")
+
+
+def told(name: str, missing: int, of: int, ids: Sequence[str]) -> str:
+    """What waits for whom, and what to do."""
+    few = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
+    return (f"{missing} of the {of} audit images wait for a person ({few}): label them with "
+            f"`synthgen review {name}`, or with a tool of your own by `synthgen review {name} --to cvat --out FOLDER`; "
+            f"then the same command goes on")
+
+
+def _simulated(job: Job, picks: Sequence[int]) -> tuple[Labels, ...]:
+    pool, truth = ingest.part(job, "pool"), ingest.part(job, "pool_truth")
+    where = {hash_image(truth[k].image): k for k in range(len(truth))}
+    out = []
+    for k in picks:
+        at = where.get(hash_image(pool[k].image))
+        labels = None if at is None else truth.labels(at)
+        if labels is None:
+            file = pool.about(k)["meta"].get("file", pool.entries[k].id)
+            raise DataError(f"data.pool_truth holds no labels of {file}, which the audit drew: simulated answers need "
+                            "the labels of the whole pool")
+        out.append(replace(labels, reviewed="human"))
+    return tuple(out)

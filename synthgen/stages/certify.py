@@ -1,0 +1,200 @@
+"""Certify: how wrong the pool's labels are, from a random audit; what may be accepted, and what waits for a person.
+
+Writes `certificate.json`, for programs and, in `words`, for people, and `labels.json`: the states and labels that the
+certificate gives to the pool's images. It holds for this model, this pool and these labels; when one of them changes
+its key no longer fits and it is made anew, or refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen import __version__
+from synthgen.metrics.accuracy import Record, score_image
+from synthgen.metrics.certificate import Certified, audit_needed, certify, most_loss, risk_coverage
+from synthgen.people.decisions import Decision
+from synthgen.recipe.schema import Certify
+from synthgen.seeds import rng_of, seed_of
+from synthgen.stages import Job, Unit, audit, ingest, keys, label
+from synthgen.stages.promise import in_words
+from synthgen.store import Stored, Subset, labels_to_json, read_json, write_json
+from synthgen.types import Json, Labels, State, Task
+from synthgen.work import key_of
+
+CODE = 1
+NAME = "5-certify"
+FILE = "certificate.json"
+DECILE = 0.1
+LOSSES: Mapping[Task, str] = {
+    "classify": "a wrong class (0 or 1 per image)",
+    "instances": "1 − F1 of the objects at IoU 0.5, per image",
+    "detect": "1 − F1 of the boxes at IoU 0.5, per image",
+    "segment": "1 − Dice, per image",
+}
+
+
+def units(job: Job) -> list[Unit]:
+    """One unit, where a certificate is asked for."""
+    rules = job.recipe.label.certify
+    if rules is None or job.recipe.data.pool is None:
+        return []
+    before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + label.units(job)
+    needs = {"code": CODE, **rules.model_dump(), "audit": job.recipe.label.audit.model_dump(),
+             "answers": audit.digest(job), "after": keys(before)}
+    return [Unit(NAME, needs, partial(_make, job))]
+
+
+def certificate(job: Job) -> Json:
+    """The certificate of this run, or None where none was asked for."""
+    return read_json(job.work.path(NAME) / FILE) if units(job) else None
+
+
+def final(job: Job) -> Stored | Subset:
+    """The pool with its labels as they go out: with the certificate's states, and people's answers in their place."""
+    pool = label.labelled(job)
+    if not units(job):
+        return pool
+    return Subset(pool, range(len(pool)), read_json(job.work.path(NAME) / "labels.json"))
+
+
+def _make(job: Job, folder: Path) -> None:
+    rules, pool, task = job.recipe.label.certify, label.labelled(job), job.recipe.task
+    assert rules is not None
+    answers = audit.answers(job)
+    given = [pool.labels(k) for k in range(len(pool))]
+    settled = [_settled(labels) for labels in given if labels is not None]
+    doubt = np.array([doubt_of(labels) for labels in given if labels is not None])
+    records = [None if right is None else score_image(settled[k], right)
+               for k, right in zip(answers.drawn, answers.labels, strict=True)]
+    losses = np.array([loss_of(r, task) for r in records])
+    found = certify(doubt, answers.drawn, losses, rules.max_error, rules.confidence, rules.of)
+    accepted = np.zeros(len(pool), bool)
+    accepted[np.argsort(doubt, kind="stable")[: found.best.accepted if found.best else 0]] = True
+    facts = _facts(job, rules, found, np.asarray(answers.drawn, np.int64), doubt, losses, len(pool))
+    facts["audit"]["answers"] = answers.decided_by
+    facts["classes"] = _per_class(job, settled, accepted, np.asarray(answers.drawn, np.int64), losses, rules)
+    facts["words"] = in_words(facts)
+    write_json(folder / FILE, facts)
+    people = {k: right for k, right in zip(answers.drawn, answers.labels, strict=True) if right is not None}
+    people |= {k: d.labels for k, d in _others(job, pool, set(answers.drawn)).items()}
+    changed = {str(k): labels_to_json(people[k] if k in people else settled[k] if accepted[k] else _waiting(given[k]))
+               for k in range(len(pool))}
+    write_json(folder / "labels.json", changed)
+
+
+def _others(job: Job, pool: Stored, but: set[int]) -> Mapping[int, Decision]:
+    """Images outside the audit that people answered, by index."""
+    at = {pool.entries[k].id: k for k in range(len(pool))}
+    return {at[d.id]: d for d in audit.decided(job).values() if d.answered and d.id in at and at[d.id] not in but}
+
+
+def doubt_of(labels: Labels) -> float:
+    """How doubtful the labels of an image are, in [0, 1], by the labeler's own scores.
+
+    A whole image's class: 1 − score. Objects: 1 − the F1 that the scores promise, where an accepted object of score s
+    is right s times, and one that was not accepted is missed s times; one is added on both sides, so that an image
+    in which next to nothing was seen is surer than one with a single doubtful object.
+    """
+    if labels.image_class is not None:
+        return 1 - labels.image_score
+    assert labels.scores is not None
+    assert labels.states is not None
+    taken = np.array([s == "accepted" for s in labels.states], bool)
+    hit = float(labels.scores[taken].sum())
+    wrong, missed = float((1 - labels.scores[taken]).sum()), float(labels.scores[~taken].sum())
+    return 1 - (2 * hit + 1) / (2 * hit + wrong + missed + 1)
+
+
+def loss_of(record: Record | None, task: Task) -> float:
+    """The loss of an image's labels in [0, 1], from `score_image`; 1 where the person could not say."""
+    if record is None:
+        return 1.0
+    if task == "classify":
+        return 1.0 - float(record["correct"] or 0)
+    if task == "segment":
+        both = record["pred_px"] + record["true_px"]
+        return 1 - 2 * record["overlap"] / both if both else 0.0
+    every = 2 * record["tp"] + record["fp"] + record["fn"]
+    return 1 - 2 * record["tp"] / every if every else 0.0
+
+
+def _settled(labels: Labels) -> Labels:
+    """What goes out when the image is accepted: its accepted objects; what is doubtful in it says nothing."""
+    states: tuple[State, ...] = tuple("accepted" if s == "accepted" else "ignored" for s in labels.states or ())
+    return replace(labels, states=states, image_state="accepted")
+
+
+def _waiting(labels: Labels | None) -> Labels:
+    assert labels is not None
+    states: tuple[State, ...] = tuple("ignored" if s == "ignored" else "to_review" for s in labels.states or ())
+    return replace(labels, states=states, image_state="to_review")
+
+
+def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64], doubt: NDArray[np.float64],
+           losses: NDArray[np.float64], size: int) -> dict[str, Json]:
+    best = found.best
+    order = np.argsort(doubt, kind="stable")
+    rank = np.empty(size, np.int64)
+    rank[order] = np.arange(size)
+    coverage, risk, augrc = risk_coverage(doubt[drawn], losses)
+    worst = np.argsort(-losses, kind="stable")[: max(1, math.ceil(DECILE * len(losses)))]
+    pool = ingest.part(job, "pool")
+    needed = None
+    if best is None:
+        needed = audit_needed(doubt[drawn], losses, rules.max_error, rules.confidence, size,
+                              rng_of(seed_of(0, "plan the audit")), of=rules.of)
+    return {
+        "synthgen": __version__,
+        "name": job.recipe.name,
+        "task": job.recipe.task,
+        "loss": LOSSES[job.recipe.task],
+        "max_error": rules.max_error,
+        "confidence": rules.confidence,
+        "of": rules.of,
+        "certified": best is not None,
+        "images": size,
+        "accepted": best.accepted if best else 0,
+        "bound": _rounded(best.bound) if best else None,
+        "observed": _rounded(best.loss) if best else None,
+        "audit": {"images": len(drawn), "inside": best.seen if best else 0, "needed": needed,
+                  "loss": _rounded(float(losses.mean())) if len(losses) else None,
+                  "bound_of_all": _rounded(most_loss(losses, size, rules.confidence))},
+        "worst": {"loss": _rounded(float(losses[worst].mean())),
+                  "images": [[pool.entries[int(drawn[k])].id, _rounded(float(losses[k]))] for k in worst]}
+        if len(losses) else None,
+        "steps": [{k: _rounded(v) if isinstance(v, float) else v for k, v in asdict(s).items()} for s in found.steps],
+        "curve": {"coverage": [_rounded(float(v)) for v in coverage], "risk": [_rounded(float(v)) for v in risk],
+                  "augrc": _rounded(augrc)},
+        "holds_for": {u.name: key_of(u.needs) for u in label.units(job)}
+        | {u.name: u.needs["data"] for u in ingest.units(job) if u.name == "0-ingest/pool"},
+    }
+
+
+def _per_class(job: Job, settled: Sequence[Labels], accepted: NDArray[np.bool_], drawn: NDArray[np.int64],
+               losses: NDArray[np.float64], rules: Certify) -> list[Json]:
+    """For each class, the accepted images that show it by the model's word: each bound holds by itself."""
+    inside = accepted if accepted.any() else np.ones(len(settled), bool)
+    out: list[Json] = []
+    for c, name in enumerate(job.recipe.classes):
+        shows = np.array([labels.image_class == c or c in labels.classes for labels in settled], bool) & inside
+        seen = losses[shows[drawn]]
+        size = int(shows.sum())
+        bound = most_loss(seen, size, rules.confidence)
+        mean = float(seen.mean()) if len(seen) else None
+        verdict = ("nothing to certify" if not size else "certified" if accepted.any() and bound <= rules.max_error
+                   else "too wrong" if mean is not None and mean > rules.max_error else "n too small"
+                   if accepted.any() else "not certified")
+        out.append({"class": name, "images": size, "audited": len(seen), "loss": None if mean is None else
+                    _rounded(mean), "bound": _rounded(bound) if size else None, "verdict": verdict})
+    return out
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
