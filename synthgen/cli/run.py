@@ -81,7 +81,11 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         say(columns(table))
     for word, check, text in per_check(verdict["measurements"]):
         say(f"  {word:<12} {check}: {text}")
-    for text in unread(read_json(page.parent / "report.json")):
+    promise = folder / "5-certify" / "certificate.json"
+    facts = read_json(page.parent / "report.json")
+    if facts["certificate"] is not None:
+        say(f"promise  {read_json(promise)['words']}")
+    for text in unread(facts):
         say(f"left out {text}")
     exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)
     for path in exports:

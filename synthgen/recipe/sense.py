@@ -285,6 +285,14 @@ def check_sense(findings: Findings) -> None:
     if findings.get(("data", "pool_truth")) is not None and no_pool:
         findings.say(("data", "pool_truth"), "holds the labels of a pool, but there is no pool",
                      hint="add data.pool, or leave pool_truth out.")
+    certify = findings.get(("label", "certify"))
+    if certify is not None and isinstance(certify.value, dict):
+        if no_pool:
+            findings.say(("label", "certify"), "promises something of the pool's labels, but there is no pool",
+                         hint="add data.pool, or leave the certificate out.")
+        elif findings.text("label", "audit", "answers") == "simulated" and findings.get(("data", "pool_truth")) is None:
+            findings.say(("label", "audit", "answers"), "simulated answers are read from data.pool_truth, which is not "
+                         "there", hint="add it, or say answers: people.")
     for other in ("seed", "pool"):
         path = findings.text("data", "test", "path")
         if path is not None and path == findings.text("data", other, "path"):

@@ -154,6 +154,30 @@ def trainings(curves: Mapping[str, Json]) -> list[tuple[str, str]]:
     return known + ([("folds", "rule")] if any(name.startswith("fold") for name in curves) else [])
 
 
+def certificate_charts(found: Mapping[str, Json]) -> list[Chart]:
+    """Error of the surest images against how many they are, in the audit, and the bounds that were tried."""
+    curve, steps = found["curve"], found["steps"]
+    if not curve["coverage"]:
+        return []
+
+    def draw(axes: Any) -> None:
+        axes.plot(curve["coverage"], curve["risk"], color=MADE, lw=1.4)
+        axes.axhline(found["max_error"], color=INK, lw=0.8, ls=":")
+        for passed, mark in ((True, "o"), (False, "x")):
+            tried = [s for s in steps if s["passed"] == passed]
+            axes.plot([s["coverage"] for s in tried], [s["bound"] for s in tried], mark, color=REAL, ms=4, lw=0)
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("share of the pool, surest first")
+        axes.set_ylabel("mean error")
+
+    note = (f"line: in the audit of {found['audit']['images']}; circles: what it shows to be the most, with "
+            f"{found['confidence']:.0%} confidence (× where that was too much and the search ended); dotted: what was "
+            f"asked for. AUGRC {curve['augrc']:.4f}")
+    return [Chart("Error against coverage", note, svg(draw, 5.4, 2.5, "certificate",
+                                                      "mean error of the surest images by their share of the pool"))]
+
+
 def distribution_charts(run: OnDisk) -> tuple[list[Chart], list[tuple[str, str]]]:
     """Real beside synthetic: object size, objects per image, aspect; the classes where there are several. And which
     sides there are, with the page's colour of each."""

@@ -32,6 +32,8 @@ def limits(facts: Mapping[str, Json]) -> list[str]:
             f"The pool's labels were scored against labels that were kept aside ({counted(known['n'], 'image')}); "
             "with your own pool nobody has these."
             if known
+            else "How wrong the pool's labels are was asked of people by an audit; its certificate holds for this pool "
+            "and these labels alone." if facts["certificate"]
             else unseen + ("not known." if test is None else "known only as far as the test split is like the pool.")
         )
     if facts["scores"]["test"]:

@@ -51,6 +51,7 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
     chart = {"scores": charts.score_charts(scores["test"], arms, "s") if scores["test"] else [],
              "pool": charts.score_charts({"pool": scores["pool"]}, {"pool": "pool"}, "p") if scores["pool"] else [],
              "distributions": distributions, "sides": sides,
+             "certificate": charts.certificate_charts(facts["certificate"]) if facts["certificate"] else [],
              "curve": charts.curve_chart(facts["curves"]) if facts["curves"] else "",
              "trainings": charts.trainings(facts["curves"])}
     word, _, said = facts["headline"].partition(": ")

@@ -1,8 +1,4 @@
-"""Audit: which images of the pool are drawn, and what was answered about them.
-
-The draw follows from the pool alone, not from the recipe's seed and not from any model, so that answers which people
-gave stay good whatever is trained; a larger audit begins with the smaller one.
-"""
+"""Audit: which images of the pool are drawn, and what was answered about them."""
 
 from __future__ import annotations
 
@@ -12,13 +8,10 @@ from dataclasses import dataclass, replace
 
 from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image
-from synthgen.people.decisions import Decision, Decisions, hash_labels
-from synthgen.seeds import rng_of, seed_of
+from synthgen.people.decisions import Decision, hash_labels
 from synthgen.stages import Job, ingest
 from synthgen.types import Labels
 from synthgen.work import key_of
-
-PEOPLE = "people"  # folder in the run: what people decided; no stage ever removes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +26,12 @@ class Answers:
 
 def drawn(job: Job) -> tuple[int, ...]:
     """Indices of the audit's images in the pool, in the order of the draw; fewer where the pool is smaller."""
-    pool = next((u for u in ingest.units(job) if u.name == "0-ingest/pool"), None)
-    if pool is None or job.recipe.label.certify is None:
-        return ()
-    size = len(ingest.part(job, "pool"))
-    rng = rng_of(seed_of(0, "audit", str(pool.needs["data"])))
-    return tuple(int(k) for k in rng.permutation(size)[: job.recipe.label.audit.images])
+    return ingest.audited(job)
 
 
 def decided(job: Job) -> dict[str, Decision]:
     """Image hash → the last decision of people in this run's folder."""
-    folder = job.work.folder / PEOPLE
-    return Decisions(folder).latest() if folder.is_dir() else {}
+    return ingest.decided(job)
 
 
 def digest(job: Job) -> str:

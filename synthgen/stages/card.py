@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from synthgen import __version__
 from synthgen.formats import Loss
-from synthgen.stages import Job, evaluate, filter, ingest, label, screen  # noqa: A004
+from synthgen.stages import Job, certify, evaluate, filter, ingest, label, screen  # noqa: A004
 from synthgen.stages.markdown import escaped, table
 from synthgen.stages.words import SHORT, counted, headline, number, once, reasons, sentence, span
 from synthgen.store import read_json
@@ -75,7 +75,8 @@ class Facts:
     """What the card and its twin for machines are written from.
 
     headline, about: the verdict, and one paragraph. known: for each part, how its labels are known. left_out, limits,
-    biases: a sentence each. data: part → SHA-256 of its files. keys: unit → key, those of `recipe.lock.json`.
+    biases: a sentence each. promise: the certificate's words, or "". data: part → SHA-256 of its files. keys: unit →
+    key, those of `recipe.lock.json`.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Facts:
     losses: tuple[Loss, ...]
     limits: tuple[str, ...]
     biases: tuple[str, ...]
+    promise: str
     data: Mapping[str, str]
     keys: Mapping[str, str]
 
@@ -114,12 +116,18 @@ def facts_of(job: Job, format: str, tally: Tally, losses: Sequence[Loss]) -> Fac
         tuple(reason["text"] for reason in reasons(verdict)), tuple(tally.parts.values()),
         tuple(_known(part, recipe.train.use, recipe.label.accept) for part in tally.parts.values()), verdict,
         tuple(_left_out(job, tally)), tuple(losses), tuple(_limits(job, tally, verdict)),
-        tuple(_biases(job, tally, verdict)),
+        tuple(_biases(job, tally, verdict)), _promise(job),
         {unit.name.split("/")[1]: unit.needs["data"] for unit in ingest.units(job) if "data" in unit.needs},
         # The recipe's own key is not here: it holds the list of formats and where the data lie, and neither
         # changes what was made. The key of the evaluation holds those of all work before it.
         {unit.name: key_of(unit.needs) for unit in evaluate.units(job)},
     )
+
+
+def _promise(job: Job) -> str:
+    """What was certified of the pool's labels, in words; "" where nothing was asked for."""
+    found = certify.certificate(job)
+    return "" if found is None else str(found["words"])
 
 
 def _known(part: Part, trainer: str, accept: float) -> str:
@@ -168,7 +176,7 @@ def _limits(job: Job, tally: Tally, verdict: Mapping[str, Json]) -> list[str]:
     if tally.of("generator") and seeds < FEW_SEEDS:
         out.append(f"Real and synthetic images were compared with {counted(seeds, 'seed image')}: only coarse "
                    "differences can be seen.")
-    if labelled:
+    if labelled and not certify.units(job):
         share = "how many is known only as far as the test split is like the pool" if n_test else "how many is unknown"
         out.append(f"Labels of {counted(labelled, 'pool image')} are a model's: some may be wrong, and {share}.")
     out += [sentence(f"not decided: {m['check']}, {m['name']}: {once(m)}") for m in verdict["measurements"]
@@ -205,6 +213,8 @@ def card(facts: Facts) -> str:
     lines += ["", "## What was measured", *(_measured(facts.verdict["measurements"]) or nothing)]
     unscored = ["", "Not measured: the recipe names no test split."]
     lines += ["", "## Scores on images that nothing was trained on", *(_scores(facts) or unscored)]
+    if facts.promise:
+        lines += ["", "## Certificate of the pool's labels", "", escaped(facts.promise)]
     lines += ["", "## Left out, and why", "", *([f"- {escaped(text)}" for text in facts.left_out] or ["Nothing."])]
     if facts.losses:
         lines += ["", f"What {escaped(facts.format)} cannot hold (`losses.json`):"]

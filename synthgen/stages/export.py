@@ -12,6 +12,7 @@ from pathlib import Path
 from synthgen import __version__, plugins
 from synthgen.errors import DataError
 from synthgen.formats import Format, Loss, Reading
+from synthgen.formats.seal import seal
 from synthgen.geometry import only_accepted
 from synthgen.stages import Job, Unit, card, certify, croissant, evaluate, ingest, keys, screen, version_of
 from synthgen.store import write_atomic, write_json
@@ -59,7 +60,8 @@ def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]
 
 
 def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
-    """Write the dataset into a folder, with `losses.json`, `DATASET_CARD.md` and `croissant.json`.
+    """Write the dataset into a folder, with `losses.json`, `DATASET_CARD.md`, `croissant.json` and,
+    where one was asked for, `certificate.json`.
 
     name: the format's. Raises: DataError, before anything is written, when the format can hold none of the labels.
     """
@@ -80,6 +82,9 @@ def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
     write_atomic(folder / card.FILE, card.card(facts).encode())
     # Last, since it lists the other files with their hashes.
     write_atomic(folder / croissant.FILE, croissant.as_text(croissant.croissant(facts, folder)).encode())
+    promise = certify.certificate(job)
+    if promise is not None:
+        seal(folder, promise)
     return losses
 
 

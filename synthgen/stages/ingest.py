@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from synthgen.errors import DataError, TooManyBadItems
 from synthgen.formats import Problem, Reading
 from synthgen.formats.detect import open_dataset
 from synthgen.images import hash_image
+from synthgen.people.decisions import Decision, Decisions, hash_labels
 from synthgen.recipe.schema import Source
+from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, keys
 from synthgen.store import Stored, without_labels, write_all, write_atomic, write_json
-from synthgen.types import Image, Sample
+from synthgen.types import Image, Origin, Sample
 from synthgen.work import fingerprint
 
 CODE = 1  # raised when what this stage writes changes its meaning
 PARTS = ("seed", "pool", "pool_truth", "test")
+PEOPLE = "people"  # folder in the run: what people decided; no stage ever removes it
 NEAR = 2.0  # grey levels, root mean square at 32 × 32 px: a re-encoded copy
 
 
@@ -46,12 +50,66 @@ def units(job: Job) -> list[Unit]:
             "data": _fingerprint(job, source),
         }
         out.append(Unit(f"0-ingest/{name}", needs, partial(_make, job, name, source)))
+    out += _people(job, out)
     return [*out, Unit("0-ingest/guard", {"code": CODE, "leaks": data.leaks, "after": keys(out)}, partial(_guard, job))]
 
 
 def part(job: Job, name: str) -> Stored:
-    """The samples of an ingested part; empty when the recipe names none."""
-    return Stored(job.work.path(f"0-ingest/{name}"))
+    """The samples of an ingested part; empty when the recipe names none. What people answered joins the seed."""
+    answered = [job.work.path("0-ingest/people")] if name == "seed" else []
+    return Stored(job.work.path(f"0-ingest/{name}"), *(folder for folder in answered if folder.is_dir()))
+
+
+def decided(job: Job) -> dict[str, Decision]:
+    """Image hash → the last decision of people in this run's folder."""
+    folder = job.work.folder / PEOPLE
+    return Decisions(folder).latest() if folder.is_dir() else {}
+
+
+def audited(job: Job, pool: str | None = None) -> tuple[int, ...]:
+    """Indices of the pool's images that the audit drew, in the order of the draw; empty where no certificate is asked
+    for. The draw follows from the pool alone, not from the recipe's seed and not from any model, so that answers stay
+    good whatever is trained; a larger audit begins with the smaller one. pool: its fingerprint, where it is known."""
+    source = job.recipe.data.pool
+    if source is None or job.recipe.label.certify is None:
+        return ()
+    rng = rng_of(seed_of(0, "audit", pool or _fingerprint(job, source)))
+    return tuple(int(k) for k in rng.permutation(len(part(job, "pool")))[: job.recipe.label.audit.images])
+
+
+def _people(job: Job, before: Sequence[Unit]) -> list[Unit]:
+    """A unit of what people answered about images of the pool, but for the audit, on which nothing is ever trained."""
+    found = _answered(job)
+    if not found:
+        return []
+    needs = {"code": CODE, "answers": sorted([d.image, hash_labels(d.labels)] for d in found),
+             "after": keys([u for u in before if u.name == "0-ingest/pool"])}
+    return [Unit("0-ingest/people", needs, partial(_keep, job))]
+
+
+def _answered(job: Job) -> list[Decision]:
+    if job.recipe.data.pool is None:
+        return []
+    found = [d for d in decided(job).values() if d.answered]
+    if not found:
+        return []
+    pool = part(job, "pool")
+    away = {pool.entries[k].id for k in audited(job)}
+    return [d for d in found if d.id not in away]
+
+
+def _keep(job: Job, folder: Path) -> None:
+    pool, known = part(job, "pool"), {d.image: d for d in _answered(job)}
+    away = set(audited(job))
+
+    def samples() -> Iterator[Sample]:
+        for k in range(len(pool)):
+            decision = None if k in away else known.get(hash_image(pool[k].image))
+            if decision is not None:
+                yield replace(pool[k], labels=decision.labels, origin=Origin("real"))
+
+    write_all(folder, samples(), job.recipe.shard_size)
+    write_json(folder / "summary.json", {"samples": len(Stored(folder)), "quarantined": 0, "repaired": 0})
 
 
 def _fingerprint(job: Job, source: Source) -> str:

@@ -1,0 +1,147 @@
+"""The line with a certificate: what waits, what is accepted, what is refused, and what people's answers change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synthgen.cli import main
+from synthgen.errors import WaitingForPeople
+from synthgen.images import hash_image
+from synthgen.people.decisions import Decision, Decisions
+from synthgen.run import job_of
+from synthgen.stages import certify, ingest, screen
+from synthgen.stages.certify import doubt_of, loss_of
+from synthgen.testing import tiny_real
+from synthgen.types import Labels, Sample
+
+AUDIT = {"images": 3, "answers": "people"}
+
+
+def asked(project: Any, **certify: Any) -> None:
+    project.change(label={"tta": False, "accept": 0.5, "ignore": 0.1, "certify": certify, "audit": AUDIT})
+
+
+def pool_of(project: Any) -> list[Sample]:
+    return list(ingest.part(job_of(project.load()), "pool"))
+
+
+def answer(project: Any, samples: list[Sample], action: Any = "answer") -> None:
+    """Give the true labels, as a person would."""
+    truth = {hash_image(s.image): s.labels for s in tiny_real(5, seed=2)}
+    people = Decisions(project.run_folder / "people")
+    for s in samples:
+        labels = truth[hash_image(s.image)]
+        assert labels is not None
+        people.append(Decision(hash_image(s.image), s.id, replace(labels, reviewed="human"), "ann",
+                               "2026-01-01T00:00:00Z", 3.0, "review", action))
+
+
+@pytest.fixture
+def drawn(project: Any) -> Iterator[list[Sample]]:
+    asked(project, max_error=0.9)
+    project.run(until="label")
+    pool = pool_of(project)
+    return [pool[k] for k in ingest.audited(job_of(project.load()))]
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_the_audit_with_code_8_and_says_what_to_do(project: Any, drawn: list[Sample]) -> None:
+    with pytest.raises(WaitingForPeople, match=r"3 of the 3 audit images wait for a person.*synthgen review tiny"):
+        project.run()
+    assert main(["run", str(project.recipe)]) == 8
+    answer(project, drawn[:2])
+    with pytest.raises(WaitingForPeople, match="1 of the 3"):
+        project.run()
+    assert not (project.run_folder / "5-certify").exists()
+
+
+@pytest.mark.slow
+def test_answers_to_the_audit_certify_and_train_nothing(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn)
+    project.run()
+    assert {"0-ingest/people", "4-train/mixed", "5-label"} & set(project.made) == set()
+    facts = project.json("5-certify/certificate.json")
+    assert facts["audit"]["images"] == 3
+    assert "people: ann" in facts["words"]
+    assert project.json("7-export/coco/certificate.json")["words"] == facts["words"]
+
+
+@pytest.mark.slow
+def test_without_a_certificate_nothing_of_the_pool_but_people_s_labels_is_exported(
+    project: Any, drawn: list[Sample]
+) -> None:
+    answer(project, drawn)
+    asked(project, max_error=0.01)
+    project.run()
+    facts = project.json("5-certify/certificate.json")
+    assert not facts["certified"]
+    assert facts["words"].startswith("Nothing is certified, so nothing is accepted")
+    job = job_of(project.load())
+    states = {s.id: (s.labels.image_state, s.labels.reviewed) for s in certify.final(job)}  # type: ignore[union-attr]
+    people = {s.id for s in drawn}
+    assert {k: v for k, v in states.items() if k in people} == dict.fromkeys(people, ("accepted", "human"))
+    assert {v for k, v in states.items() if k not in people} == {("to_review", "model")}
+    images = project.json("7-export/coco/annotations.json")["images"]
+    assert len(images) == 4 + len(screen.kept(job)) + 3
+
+
+@pytest.mark.slow
+def test_answers_outside_the_audit_join_the_seed_and_train_anew(project: Any, drawn: list[Sample]) -> None:
+    inside = {s.id for s in drawn}
+    other = next(s for s in pool_of(project) if s.id not in inside)
+    answer(project, [*drawn, other])
+    project.run()
+    assert "4-train/mixed" in project.made
+    seed = ingest.part(job_of(project.load()), "seed")
+    assert [s.id for s in seed][-1] == other.id
+    assert inside.isdisjoint(s.id for s in seed)
+    assert len(seed) == 5
+    state = next(s for s in certify.final(job_of(project.load())) if s.id == other.id)
+    assert state.labels is not None
+    assert state.labels.reviewed == "human"
+
+
+@pytest.mark.slow
+def test_another_seed_of_the_recipe_and_another_model_leave_the_audit_as_it_is(
+    project: Any, drawn: list[Sample]
+) -> None:
+    before = ingest.audited(job_of(project.load()))
+    assert ingest.audited(job_of(project.load("seed=99", "train.level=90"))) == before
+    assert ingest.audited(job_of(project.load("label.audit.images=2"))) == before[:2]
+
+
+@pytest.mark.slow
+def test_simulated_answers_come_from_the_truth_kept_aside_and_say_so(project: Any, tmp_path: Path) -> None:
+    from synthgen import plugins
+
+    plugins.build("formats", "coco", {}).write(tiny_real(5, seed=2), tmp_path / "truth", ["class 0", "class 1"])
+    recipe = json.loads(project.recipe.read_text())
+    project.change(data={**recipe["data"], "pool_truth": {"path": "truth", "format": "coco"}},
+                   label={"tta": False, "certify": {"max_error": 0.9}, "audit": {**AUDIT, "answers": "simulated"}})
+    project.run()
+    assert "simulated" in project.json("5-certify/certificate.json")["audit"]["answers"]
+
+
+def test_doubt_grows_with_doubtful_objects_and_is_small_where_nothing_was_seen() -> None:
+    def found(*scores: float) -> Labels:
+        n = len(scores)
+        return Labels((8, 8), classes=[0] * n, boxes=[[0, 0, 4, 4]] * n, scores=list(scores),  # type: ignore[arg-type]
+                      states=tuple("accepted" if s >= 0.5 else "to_review" for s in scores))
+
+    doubts = [doubt_of(found(*s)) for s in ((), (0.99,), (0.99, 0.99, 0.6), (0.6,), (0.3, 0.4))]
+    assert doubts[0] == 0
+    assert doubts[1] < doubts[2] < doubts[3]
+    assert doubts[4] > doubts[1]
+    assert doubt_of(Labels((8, 8), image_class=1, image_score=0.7)) == pytest.approx(0.3)
+
+
+def test_a_person_who_could_not_say_counts_as_an_error() -> None:
+    assert loss_of(None, "classify") == 1
+    assert loss_of({"tp": 0, "fp": 0, "fn": 0}, "instances") == 0
+    assert loss_of({"tp": 1, "fp": 1, "fn": 1}, "instances") == 0.5
