@@ -26,6 +26,7 @@ from synthgen.stages import (
     ingest,
     label,
     mix,
+    queue,
     screen,
     train,
 )
@@ -42,6 +43,7 @@ STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("3-mix", mix),
     ("4-train", train),
     ("5-label", label),
+    ("5-queue", queue),
     ("5-certify", certify),
     ("6-evaluate", evaluate),
     ("7-export", export),

@@ -30,6 +30,7 @@ KnownBy = Literal["person", "construction", "condition", "joint", "model"]
 State = Literal["accepted", "ignored", "to_review"]
 Reviewed = Literal["none", "model", "human"]
 Empty = Literal["unknown", "confirmed"]
+Strategy = Literal["random", "typical", "uncertainty", "committee", "expected-change"]  # of a queue for people
 
 
 def _vector(values: Any, n: int, dtype: type, name: str) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from synthgen.images import MAX_PIXELS, Bits
-from synthgen.types import Task
+from synthgen.types import Strategy, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=60)]
@@ -158,6 +158,24 @@ class Audit(Section):
     number that rests on it says so."""
 
 
+class Queue(Section):
+    """Which images people should look at next, beside the audit; their answers join the seed."""
+
+    minutes: Annotated[float, Field(gt=0)] = 60.0
+    """People's time. How many images that are follows from what they took so far, or from `seconds`."""
+    seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Time for one image, until five were measured."""
+    shares: dict[Strategy, Share] = {"typical": 0.5, "uncertainty": 0.5}
+    """Parts of the queue by strategy, relative: typical (and diverse; teaches most at tens of labels), uncertainty
+    (the doubtful, class by class), committee (labelers of the folds disagree), expected-change, random."""
+
+    @model_validator(mode="after")
+    def _some_share(self) -> Queue:
+        if not any(self.shares.values()):
+            raise PydanticCustomError("no_share", "shares: one strategy at least needs a share above 0")
+        return self
+
+
 class Label(Section):
     """How the pool is labelled."""
 
@@ -171,6 +189,8 @@ class Label(Section):
     """Ask for a certificate: labels are then accepted image by image, as far as it reaches, and not at all without."""
     audit: Audit = Audit()
     """What the certificate rests on."""
+    queue: Queue | None = None
+    """What people are asked to label next; null = what waits in the pool's order."""
 
 
 class GateEntry(Open):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from synthgen.cli import main
-from synthgen.errors import WaitingForPeople
+from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image
 from synthgen.people.decisions import Decision, Decisions
 from synthgen.run import job_of
@@ -145,3 +145,30 @@ def test_a_person_who_could_not_say_counts_as_an_error() -> None:
     assert loss_of(None, "classify") == 1
     assert loss_of({"tp": 0, "fp": 0, "fn": 0}, "instances") == 0
     assert loss_of({"tp": 1, "fp": 1, "fn": 1}, "instances") == 0.5
+
+
+@pytest.mark.slow
+def test_the_queue_puts_the_audit_first_then_shares_and_never_what_was_answered(
+    project: Any, drawn: list[Sample]
+) -> None:
+    project.change(label={"tta": False, "certify": {"max_error": 0.9}, "audit": {"images": 2},
+                          "queue": {"minutes": 5, "seconds": 100, "shares": {"typical": 1, "random": 1}}})
+    with pytest.raises(WaitingForPeople):
+        project.run()
+    rows = project.json("5-queue/queue.json")
+    assert [r["strategy"] for r in rows[:2]] == ["audit", "audit"]
+    assert [r["blind"] for r in rows] == [False, True, False, False, False]
+    assert len({r["id"] for r in rows}) == 5
+    other = next(s for s in pool_of(project) if s.id == rows[2]["id"])
+    answer(project, [other])
+    with pytest.raises(WaitingForPeople):
+        project.run()
+    assert other.id not in {r["id"] for r in project.json("5-queue/queue.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "words"), [("committee", "calibration_folds"), ("expected-change", "probabilities")])
+def test_a_strategy_that_cannot_be_followed_says_what_it_needs(project: Any, share: str, words: str) -> None:
+    project.change(train={"use": "threshold", "calibration_folds": 0}, label={"queue": {"shares": {share: 1}}})
+    with pytest.raises(DataError, match=words):
+        project.run()
