@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS = 20  # coverages that are tried: 5 %, 10 %, …, 100 %
-START = 0.5  # share of the pool from which the sequence starts, where the audit is large enough
+SLACK = 0.5  # the sequence starts where an audit with half the error that is asked for would pass
 _GRID = 2000  # candidates for the mean of losses that are not 0 or 1
 
 
@@ -132,9 +132,10 @@ def certify(doubt: ArrayLike, audit: ArrayLike, losses: ArrayLike, max_error: fl
     these. of: `accepted`, the loss is a mean over the accepted images; `output`, a mean over the whole pool, where the
     images that are not accepted are labelled by people and have none (PAC labels' own promise, weaker and wider).
 
-    The sequence starts at START of the pool, or where the audit is too small for that, at the first coverage that a
-    faultless audit could certify. Which coverages are tried depends on the places of the audit in the order, never on
-    its losses, so that each step is a test of its own, and the sequence holds as a whole.
+    The sequence starts at the first coverage at which an audit with half of `max_error` would pass; where the audit is
+    too small for that, at the first that a faultless one could certify. Which coverages are tried depends on the places
+    of the audit in the order, never on its losses, so that each step is a test of its own, and the sequence holds as a
+    whole.
     """
     order = np.argsort(np.asarray(doubt, np.float64), kind="stable")
     size = len(order)
@@ -162,15 +163,20 @@ def coverages(size: int, places: Ints, max_error: float, confidence: float, of: 
     places: (n,) ranks of the audit's images in the order of doubt.
     """
     every = [max(1, round(size * (k + 1) / STEPS)) for k in range(STEPS)] if size else []
-    able = []
-    for count in dict.fromkeys(every):
-        seen = int((places < count).sum())
-        faultless = most_wrong(0, seen, count, confidence) / (size if of == "output" else count)
-        able.append((count, faultless <= max_error))
-    first = next((k for k, (count, ok) in enumerate(able) if ok and count >= START * size), None)
-    if first is None:
-        first = next((k for k, (_, ok) in enumerate(able) if ok), None)
-    return [] if first is None else [count for count, _ in able[first:]]
+    counts = list(dict.fromkeys(every))
+
+    def first(error: float) -> int | None:
+        """The first coverage at which an audit with this share of wrong ones would pass."""
+        for k, count in enumerate(counts):
+            seen = int((places < count).sum())
+            wrong = most_wrong(int(error * seen), seen, count, confidence)
+            if wrong / (size if of == "output" else count) <= max_error:
+                return k
+        return None
+
+    start = first(SLACK * max_error)
+    start = first(0.0) if start is None else start
+    return [] if start is None else counts[start:]
 
 
 def audit_needed(doubt: ArrayLike, losses: ArrayLike, max_error: float, confidence: float, size: int,
@@ -184,7 +190,7 @@ def audit_needed(doubt: ArrayLike, losses: ArrayLike, max_error: float, confiden
     one. Without any image looked at it is what a faultless audit needs.
     """
     doubt, losses = np.asarray(doubt, np.float64), np.asarray(losses, np.float64)
-    n = faultless_audit(size, max_error, confidence, of)
+    n = faultless_audit(size, max_error, confidence)
     if not len(losses) or n is None:
         return n
     while n is not None and n <= size:
@@ -200,17 +206,15 @@ def audit_needed(doubt: ArrayLike, losses: ArrayLike, max_error: float, confiden
     return None
 
 
-def faultless_audit(size: int, max_error: float, confidence: float, of: str = "accepted") -> int | None:
-    """The smallest number of audited images, all of them right, that certifies the surest half of the pool or more;
-    None when `max_error` is so small that even the whole pool would not do."""
+def faultless_audit(size: int, max_error: float, confidence: float) -> int | None:
+    """The smallest number of audited images that certifies the whole pool when all of them are right: no smaller audit
+    certifies any part. None for an empty pool."""
     low, high = 1, size
-    if not size or max_error < 0:
+    if not size:
         return None
 
     def enough(n: int) -> bool:
-        half = max(1, math.ceil(size * START))
-        seen = min(half, round(n * half / size))
-        return most_wrong(0, seen, half, confidence) / (size if of == "output" else half) <= max_error
+        return most_wrong(0, n, size, confidence) / size <= max_error
 
     while low < high:
         middle = (low + high) // 2
