@@ -22,25 +22,36 @@ from synthgen.formats.palette import palette
 from synthgen.formats.rows import runs_of_rows
 from synthgen.formats.xml import put, refuse_unwritable, xml_bytes
 from synthgen.geometry import decode, mask_box
-from synthgen.store import write_atomic
-from synthgen.types import Mask, Sample
+from synthgen.store import write_atomic, write_json
+from synthgen.types import Json, Mask, Sample
 
 HOLDS: frozenset[Part] = frozenset({
     "instances", "masks", "scores", "states", "visible", "truncated", "ignore", "image_class", "source", "empty",
     "split",
 })  # fmt: skip
-STATES = "accepted\nignored\nto_review"
+SHAPE: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # attribute, how it is put in, values with the default first
+    ("score", "text", ("1",)),
+    ("state", "select", ("accepted", "ignored", "to_review")),
+    ("truncated", "checkbox", ("false",)),
+    ("visible_fraction", "text", ("",)),
+)
+IMAGE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("reviewed", "select", ("human", "model", "none")),
+    ("empty", "select", ("unknown", "confirmed")),
+    ("origin", "text", ("",)),
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
 class Cvat:
     """CVAT: annotations.xml of "CVAT for images 1.1" beside images/; boxes, polygons, masks and tags.
 
-    Written: masks as CVAT's run lengths (row by row in the mask's box), boxes where there are no masks, the class of an
-    image as a tag. Every label declares the attributes score, state, truncated and visible_fraction, since CVAT drops
-    what is not declared; what a model made has source="auto". Two labels are not classes: `synthgen: ignored region`,
-    a mask of pixels that say nothing, and `synthgen: image`, a tag that says of an image who reviewed it (`reviewed`:
-    none, model or human) and whether it is confirmed to be empty (`empty`).
+    Written: `labels.json` with the labels for the Raw tab of a new task; masks as CVAT's run lengths (row by row in the
+    mask's box), boxes where there are no masks, the class of an image as a tag. Every label declares the attributes
+    score, state, truncated and visible_fraction, since CVAT drops what is not declared; what a model made has
+    source="auto". Two labels are not classes: `synthgen: ignored region`, a mask of pixels that say nothing, and
+    `synthgen: image`, a tag that says of an image who reviewed it (`reviewed`: none, model or human) and whether it is
+    confirmed to be empty (`empty`).
 
     Read: an image with neither shape nor tag is unlabelled: CVAT itself does not say whether somebody looked. In a file
     with masks or polygons, a box becomes an ignored region; ellipses, lines, points, cuboids and skeletons are left
@@ -79,10 +90,8 @@ class Cvat:
         put(root, "version", "1.1")
         task = put(put(root, "meta"), "task")
         put(task, "name", "synthgen")
-        labels = put(task, "labels")
-        for name, colour in zip([*classes, IGNORED], palette()[1:].tolist(), strict=False):
-            _declare(labels, name, colour)
-        _declare_about(labels)
+        declared = raw_labels(classes)
+        _declare(put(task, "labels"), declared)
         (folder / "images").mkdir(parents=True, exist_ok=True)
         count = 0
         for sample in samples:
@@ -98,36 +107,38 @@ class Cvat:
         put(task, "size", count)
         put(task, "mode", "annotation")
         write_atomic(folder / "annotations.xml", xml_bytes(root))
+        write_json(folder / "labels.json", declared)
         return losses.report()
 
 
-def _declare(labels: ET.Element, name: str, colour: list[int]) -> None:
-    label = put(labels, "label")
-    put(label, "name", name)
-    put(label, "color", "#" + "".join(f"{c:02x}" for c in colour))
-    put(label, "type", "any")
-    attributes = put(label, "attributes")
-    _attribute(attributes, "score", "text", "1", "")
-    _attribute(attributes, "state", "select", "accepted", STATES)
-    _attribute(attributes, "truncated", "checkbox", "false", "")
-    _attribute(attributes, "visible_fraction", "text", "", "")
+def raw_labels(classes: Sequence[str]) -> list[Json]:
+    """The labels of a task, as CVAT's constructor takes them in its Raw tab; those of XML are the same."""
+    colours = palette()[1:].tolist()
+    labels = [_label(name, "any", colours[k % len(colours)], SHAPE) for k, name in enumerate([*classes, IGNORED])]
+    return [*labels, _label(ABOUT, "tag", colours[-1], IMAGE)]
 
 
-def _declare_about(labels: ET.Element) -> None:
-    label = put(labels, "label")
-    put(label, "name", ABOUT)
-    put(label, "type", "tag")
-    attributes = put(label, "attributes")
-    _attribute(attributes, "reviewed", "select", "human", "none\nmodel\nhuman")
-    _attribute(attributes, "empty", "select", "unknown", "unknown\nconfirmed")
-    _attribute(attributes, "origin", "text", "", "")
+def _label(name: str, kind: str, colour: list[int], attributes: tuple[tuple[str, str, tuple[str, ...]], ...]) -> Json:
+    return {
+        "name": name, "color": "#" + "".join(f"{c:02x}" for c in colour), "type": kind,
+        "attributes": [
+            {"name": a, "mutable": False, "input_type": how, "default_value": values[0], "values": list(values)}
+            for a, how, values in attributes
+        ],
+    }  # fmt: skip
 
 
-def _attribute(parent: ET.Element, name: str, kind: str, default: str, values: str) -> None:
-    attribute = put(parent, "attribute")
-    for tag, text in (("name", name), ("mutable", "False"), ("input_type", kind), ("default_value", default),
-                      ("values", values)):
-        put(attribute, tag, text)
+def _declare(parent: ET.Element, labels: list[Json]) -> None:
+    for value in labels:
+        label = put(parent, "label")
+        for tag in ("name", "color", "type"):
+            put(label, tag, value[tag])
+        attributes = put(label, "attributes")
+        for one in value["attributes"]:
+            attribute = put(attributes, "attribute")
+            for tag in ("name", "mutable", "input_type", "default_value"):
+                put(attribute, tag, one[tag])
+            put(attribute, "values", "\n".join(one["values"]))
 
 
 def _image(element: ET.Element, sample: Sample, stem: str, classes: Sequence[str], losses: Losses) -> None:

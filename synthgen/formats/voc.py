@@ -91,7 +91,10 @@ class Voc:
             labels = sample.labels
             if labels is None:
                 continue
-            name = SETS.get(str(sample.meta.get("split", "")), "")
+            split = str(sample.meta.get("split", ""))
+            name = SETS.get(split, "")
+            if split and not name:
+                losses.add("splits not called train, val or test: they join trainval", f"{stem}, of {split!r}")
             sets[f"Main/{name or 'trainval'}"].append(stem)
             drawn = self.kind == "masks" and _draw(labels, folder, stem, losses)
             if drawn and len(labels):
