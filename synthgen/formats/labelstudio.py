@@ -124,7 +124,8 @@ def config(classes: Sequence[str], controls: set[Control]) -> bytes:
         for name in classes:
             ET.SubElement(parent, "Choice", value=name)
     put(root, "Header").set("value", "Nothing to label? Submit without a region: that says the image is empty.")
-    return xml_bytes(root)
+    # Without the line <?xml …?>: label-studio-sdk hands the text to a parser that refuses it in text.
+    return xml_bytes(root, declared=False)
 
 
 def _take(task: dict[str, Json], sample: Sample, stem: str, classes: Sequence[str], losses: Losses,

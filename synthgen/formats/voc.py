@@ -52,6 +52,10 @@ class Voc:
     kind: Literal["masks", "boxes"] = "masks"
     """masks: with the palette PNGs, where there are masks. boxes: the XML alone, read and written."""
 
+    counts_from: Literal[0, 1] = 0
+    """The number of the first column and row in the XML. 0, as LabelImg has it, with a maximum beside the last pixel;
+    1, as in the VOC challenge and in supervision, with the last pixel included."""
+
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect")
 
     def matches(self, path: Path) -> bool:
@@ -68,7 +72,7 @@ class Voc:
 
         Raises: DataError when the path is no such folder.
         """
-        yield from read_folder(path, classes, reading, self.kind == "masks")
+        yield from read_folder(path, classes, reading, self.kind == "masks", self.counts_from)
 
     def write(self, samples: Iterable[Sample], folder: Path, classes: Sequence[str]) -> list[Loss]:
         """Write the folder; it is made.
@@ -99,7 +103,7 @@ class Voc:
             drawn = self.kind == "masks" and _draw(labels, folder, stem, losses)
             if drawn and len(labels):
                 sets[f"Segmentation/{name or 'trainval'}"].append(stem)
-            root = _annotation(sample, stem, classes, drawn, losses)
+            root = _annotation(sample, stem, classes, drawn, self.counts_from, losses)
             write_atomic(folder / "Annotations" / f"{stem}.xml", xml_bytes(root))
         for name, stems in sets.items():
             write_atomic(folder / "ImageSets" / f"{name}.txt", "".join(f"{s}\n" for s in stems).encode())
@@ -107,7 +111,9 @@ class Voc:
         return losses.report()
 
 
-def _annotation(sample: Sample, stem: str, classes: Sequence[str], drawn: bool, losses: Losses) -> ET.Element:
+def _annotation(
+    sample: Sample, stem: str, classes: Sequence[str], drawn: bool, first: int, losses: Losses
+) -> ET.Element:
     labels = sample.labels
     assert labels is not None
     assert labels.scores is not None
@@ -135,7 +141,8 @@ def _annotation(sample: Sample, stem: str, classes: Sequence[str], drawn: bool, 
         put(item, "truncated", int(facts["truncated"]))
         put(item, "difficult", 0)
         bndbox = put(item, "bndbox")
-        for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), box.astype(np.float64), strict=True):
+        sides = box.astype(np.float64) + np.array([first, first, 0, 0])
+        for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True):
             put(bndbox, tag, f"{side:.4f}".rstrip("0").rstrip("."))
         if labels.scores[k] != 1:
             put(item, "score", f"{labels.scores[k]:.6f}")

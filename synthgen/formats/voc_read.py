@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -18,10 +19,11 @@ from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import each_image, inside, relative, unknown_class
 from synthgen.formats.gather import Box, Facts, Gathered, box_mask, facts_from_json, image_facts_from_json
+from synthgen.formats.palette import palette
 from synthgen.formats.rle import regions
 from synthgen.formats.xml import parse_xml, text_of
 from synthgen.geometry import box_ious, rle_boxes
-from synthgen.images import list_images, read_ids
+from synthgen.images import image_size, list_images, read_ids, read_image
 from synthgen.types import Json, Rle, Sample, Size
 
 VOID = 255  # of a mask: says nothing
@@ -73,8 +75,13 @@ def class_names(path: Path) -> list[str]:
     return sorted(found - {""})
 
 
-def read_folder(path: Path, classes: Sequence[str], reading: Reading, with_masks: bool) -> Iterator[Sample | Problem]:
-    """Samples by file name, and Problems. Raises: DataError when the path is no VOC folder."""
+def read_folder(
+    path: Path, classes: Sequence[str], reading: Reading, with_masks: bool, first: int
+) -> Iterator[Sample | Problem]:
+    """Samples by file name, and Problems. first: the number of the first column.
+
+    Raises: DataError when the path is no VOC folder.
+    """
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder; VOC is a folder with Annotations/ and JPEGImages/")
     home = path / "JPEGImages" if (path / "JPEGImages").is_dir() else path
@@ -107,7 +114,7 @@ def read_folder(path: Path, classes: Sequence[str], reading: Reading, with_masks
             yield Problem(relative(xml, path), "", str(error).removeprefix(f"{xml}: "), "quarantined")
             continue
         gathered = Gathered(size, with_masks=masked)
-        for problem in _gather(root, ids, gathered, classes):
+        for problem in _gather(root, ids, gathered, classes, first):
             yield Problem(relative(xml, path), problem[0], problem[1], "repaired")
         about = _json(text_of(root, "synthgen"))
         verified = root.get("verified") == "yes"  # LabelImg's own mark of a person
@@ -119,13 +126,13 @@ def read_folder(path: Path, classes: Sequence[str], reading: Reading, with_masks
 
 
 def _gather(
-    root: ET.Element, ids: NDArray[np.int32] | None, gathered: Gathered, classes: Sequence[str]
+    root: ET.Element, ids: NDArray[np.int32] | None, gathered: Gathered, classes: Sequence[str], first: int
 ) -> Iterator[tuple[str, str]]:
     """Add the objects of a file; (item, what is wrong with it) of each that is not as it should be."""
     objects: list[_Object] = []
     for k, element in enumerate(root.iter("object"), 1):
         try:
-            found = _object(element, f"object {k}", gathered.size)
+            found = _object(element, f"object {k}", gathered.size, first)
             if found.name not in classes:
                 raise DataError(unknown_class(found.name, classes))
             objects.append(found)
@@ -167,13 +174,14 @@ def _paired(objects: Sequence[_Object], masks: Sequence[tuple[int, Rle]], size: 
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if ious[i, j] >= FITS}
 
 
-def _object(element: ET.Element, item: str, size: Size) -> _Object:
+def _object(element: ET.Element, item: str, size: Size, first: int) -> _Object:
     H, W = size
     name = text_of(element, "name")
     try:
         x0, y0, x1, y1 = (float(text_of(element, f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:
         raise DataError("its bndbox has no four numbers xmin, ymin, xmax, ymax") from None
+    x0, y0 = x0 - first, y0 - first  # counted from 1 with the last pixel included, a maximum is the same number
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0:
         raise DataError(f"its box {x0:g} {y0:g} {x1:g} {y1:g} has no area")
     box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(W)), min(y1, float(H)))
@@ -208,10 +216,29 @@ def _ids(path: Path, stem: str, size: Size, reading: Reading) -> NDArray[np.int3
     if not file.exists():
         return None
     inside(path, file.relative_to(path).as_posix())
-    ids = read_ids(file, reading.max_pixels)
+    ids = _indices(file, reading)
     if ids.shape != size:
         raise DataError(f"its mask is {ids.shape[1]} × {ids.shape[0]} px, the image has {size[1]} × {size[0]}")
     return ids
+
+
+def _indices(file: Path, reading: Reading) -> NDArray[np.int32]:
+    """(H, W) int32 from a palette PNG, or from one in which a tool (CVAT, datumaro) painted the palette's colours.
+
+    Raises: DataError when it cannot be decoded, or holds another colour.
+    """
+    image_size(file, reading.max_pixels)  # refuses what is no image, before it is opened here
+    with PIL.Image.open(file) as header:
+        if header.mode not in ("RGB", "RGBA"):
+            return read_ids(file, reading.max_pixels)
+    weights = np.array([1 << 16, 1 << 8, 1])
+    known = palette().astype(np.int64) @ weights
+    pixels = read_image(file, max_pixels=reading.max_pixels).astype(np.int64) @ weights
+    order = np.argsort(known)
+    found = order[np.searchsorted(known, pixels, sorter=order).clip(max=255)]
+    if (known[found] != pixels).any():
+        raise DataError("its mask holds colours that are not of VOC's palette")
+    return np.asarray(found, np.int32)
 
 
 def _splits(path: Path) -> dict[str, str]:

@@ -56,10 +56,10 @@ def parse_xml(path: Path) -> ET.Element:
         raise DataError(f"{path}: the file cannot be read ({error.strerror})") from None
 
 
-def xml_bytes(root: ET.Element) -> bytes:
-    """The document, UTF-8, indented by two."""
+def xml_bytes(root: ET.Element, declared: bool = True) -> bytes:
+    """The document, UTF-8, indented by two; `declared`: with the line <?xml …?>."""
     ET.indent(root)
-    data: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    data: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=declared)
     return data + b"\n"
 
 
