@@ -198,13 +198,13 @@ def main(folder: Path) -> None:
             row["error"] = lines[-1].strip()[:300]
         readings.append(row)
 
-    for form, names in (("coco", "coco"), ("voc", "voc"), ("cvat", "cvat"), ("yolo", "yolo_ultralytics")):
+    for form, names in (("coco", "coco"), ("voc", "voc"), ("cvat", "cvat"), ("yolo", "yolo")):
         run(form, "datumaro", lambda form=form, names=names: by_datumaro(
             as_datumaro_wants(folder, form), names))
     for form in ("coco", "yolo", "voc"):
         run(form, "supervision", lambda form=form: by_supervision(folder / form, form))
     run("voc from 1", "supervision", lambda: by_supervision(folder / "voc from 1", "voc"))
-    run("yolo boxes", "datumaro", lambda: by_datumaro(folder / "yolo boxes", "yolo_ultralytics"))
+    run("yolo boxes", "datumaro", lambda: by_datumaro(folder / "yolo boxes", "yolo"))
     run("coco", "pycocotools", lambda: by_pycocotools(folder / "coco"))
     run("labelstudio", "label-studio-sdk, brush decoder", lambda: by_brush(folder / "labelstudio"))
     run("labelstudio", "label-studio-sdk, Converter", lambda: by_converter(folder / "labelstudio", folder / "png"))

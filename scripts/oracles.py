@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,23 @@ from synthgen.formats import Format, Problem, Reading
 from synthgen.geometry import box_ious, decode, labels_from_masks
 from synthgen.types import Labels, Sample
 
+NOTES = """
+What stands behind the numbers (versions as above):
+- An image that nobody looked at is listed by COCO, CVAT and VOC like one with nothing in it; only YOLO (its own folder)
+  and Label Studio (no annotation) keep the two apart for other readers. Ours reads our mark in each format.
+- yolo: an outline cannot say two parts; a thin line joins them (IoU 0.957), and `losses` says so. datumaro's reader takes
+  lines of five numbers only, and passes over files with outlines without a word.
+- voc: LabelImg counts from 0, the challenge and supervision from 1 with the last pixel included: supervision moves the
+  first corner by one pixel (IoU 0.250 for an object of one pixel). Write with counts_from=1 for it. datumaro agrees with
+  LabelImg, paints masks in colours (which ours reads), and writes no XML where there is nothing: that an image was
+  confirmed to be empty is lost there.
+- coco, written by datumaro: outlines through pixel centres, with holes filled (0.86 for the ring), and none for one pixel.
+- coco: datumaro looks for annotations/instances_NAME.json and images/NAME; the folders were renamed for it.
+- cvat: datumaro reads and writes masks exactly, in the frame of the whole image.
+- labelstudio: the brush is packed to the same bytes as the SDK's. Its Converter skips annotations without a region
+  (confirmed empty is lost), leaves names percent-encoded, and refuses a configuration that begins with <?xml …?>, so
+  that ours begins without. It reads annotations, never predictions.
+"""
 CLASSES = ["cell", "größe"]
 LIBRARIES = ("label-studio-sdk", "datumaro", "supervision", "pycocotools")
 SIZE = (40, 56)
@@ -85,7 +103,8 @@ def compare(form: str, reader: str, seen: Mapping[str, Sequence[Any]], boxes: bo
     for stem, labels in truth.items():
         got = seen.get(stem)
         if got is None:
-            wrong.append(f"{stem} is not there")
+            other = next((name for name in seen if unquote(name) == stem), "")
+            wrong.append(f"{stem} is called {other}" if other else f"{stem} is not there")
             ious |= {f"{stem} {i}": 0.0 for i in range(len(labels))}
             continue
         if len(got) != len(labels):
@@ -191,6 +210,7 @@ def main(environment: Path) -> None:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+    print(NOTES, end="")
     for form, reader, error in failed:
         print(f"\n{form}, {reader}: {error}")
 
