@@ -32,20 +32,21 @@ from synthgen.types import Labels, Sample
 
 NOTES = """
 What stands behind the numbers (versions as above):
-- An image that nobody looked at is listed by COCO, CVAT and VOC like one with nothing in it; only YOLO (its own folder)
-  and Label Studio (no annotation) keep the two apart for other readers. Ours reads our mark in each format.
-- yolo: an outline cannot say two parts; a thin line joins them (IoU 0.957), and `losses` says so. datumaro's reader takes
-  lines of five numbers only, and passes over files with outlines without a word.
+- An image that nobody looked at is listed like one with nothing in it by every reader of COCO and CVAT, and by
+  supervision for VOC. YOLO (its own folder) and Label Studio (neither annotation nor prediction) keep the two apart.
+  Ours reads our mark in each format.
+- yolo: an outline cannot say two parts; a thin line joins them (IoU 0.957), and the losses say so. datumaro's reader
+  takes lines of five numbers only, and passes over files with outlines without a word.
 - voc: LabelImg counts from 0, the challenge and supervision from 1 with the last pixel included: supervision moves the
-  first corner by one pixel (IoU 0.250 for an object of one pixel). Write with counts_from=1 for it. datumaro agrees with
-  LabelImg, paints masks in colours (which ours reads), and writes no XML where there is nothing: that an image was
+  first corner by one pixel (IoU 0.250 for an object of one pixel). Write with counts_from=1 for it. datumaro agrees
+  with LabelImg, paints masks in colours (which ours reads), and writes no XML where there is nothing: that an image was
   confirmed to be empty is lost there.
-- coco, written by datumaro: outlines through pixel centres, with holes filled (0.86 for the ring), and none for one pixel.
-- coco: datumaro looks for annotations/instances_NAME.json and images/NAME; the folders were renamed for it.
-- cvat: datumaro reads and writes masks exactly, in the frame of the whole image.
-- labelstudio: the brush is packed to the same bytes as the SDK's. Its Converter skips annotations without a region
-  (confirmed empty is lost), leaves names percent-encoded, and refuses a configuration that begins with <?xml …?>, so
-  that ours begins without. It reads annotations, never predictions.
+- coco, written by datumaro: outlines through pixel centres, with holes filled (0.729 for the ring), none for one pixel.
+- coco, read by datumaro: it looks for annotations/instances_NAME.json and images/NAME; folders were renamed for it.
+- cvat: datumaro reads and writes masks exactly, its own in the frame of the whole image.
+- labelstudio: the brush is packed to the SDK's bytes, but for a zero that the SDK adds where a byte is full. Its
+  Converter skips annotations without a region (confirmed empty is lost), reads no predictions, leaves names
+  percent-encoded, and refuses a configuration that begins with <?xml …?>, so that ours begins without.
 """
 CLASSES = ["cell", "größe"]
 LIBRARIES = ("label-studio-sdk", "datumaro", "supervision", "pycocotools")

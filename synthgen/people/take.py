@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from synthgen.types import Image, Labels, Sample
 
 TOOLS = {"labelstudio": "label-studio"}  # what a format's tool is called where the two names differ
 MAX_ZIP_BYTES = 20 << 30
+Found: TypeAlias = dict[tuple[str, str], tuple[Decision, list[Change]]]  # by image and person
 EACH = {"labelstudio": {"annotator": "each"}}  # options with which a format gives every annotator's labels
 
 
@@ -65,7 +66,7 @@ def take(
     known: dict[str, Sent] = {}
     for one in sent:
         known.setdefault(one.image, one)
-    taken = Taken()
+    taken, found = Taken(), Found()
     with _whole(path, sent, pixels) as folder:
         for item in reader.read(folder, classes, Reading()):
             if isinstance(item, Problem):
@@ -76,12 +77,18 @@ def take(
             if match is None:
                 taken.strangers.append(name)
             else:
-                _decide(item, match, taken, form, by, at, everything)
+                _decide(item, match, taken, found, form, by, at, everything)
+    # Of what one person said twice of one image, the last counts, as it would if it had come later.
+    for decision, changes in found.values():
+        taken.decisions.append(decision)
+        taken.changes.update(change.kind for change in changes)
+        taken.ious += [c.iou for c in changes if c.kind == "moved" and c.iou is not None]
     _share(taken, minutes)
     return taken
 
 
-def _decide(item: Sample, one: Sent, taken: Taken, form: str, by: str, at: str, everything: bool) -> None:
+def _decide(item: Sample, one: Sent, taken: Taken, found: Found, form: str, by: str, at: str,
+            everything: bool) -> None:
     after = item.labels
     if after is None:
         if one.shown is not None and (len(one.shown) or one.shown.image_class is not None):
@@ -102,17 +109,14 @@ def _decide(item: Sample, one: Sent, taken: Taken, form: str, by: str, at: str, 
             return
         after = replace(after, empty="confirmed", reviewed="human")
         changes = difference(one.shown, after)
-    taken.changes.update(change.kind for change in changes)
-    taken.ious += [c.iou for c in changes if c.kind == "moved" and c.iou is not None]
     seconds = item.meta.get("seconds")
-    taken.decisions.append(
-        Decision(
-            image=one.image, id=one.id, labels=_persons(after), by=str(item.meta.get("by", by)),
-            at=str(item.meta.get("at", at)), seconds=None if seconds is None else float(seconds),
-            tool=TOOLS.get(form, form), action=_action(one, nothing, changes), blind=one.blind,
-            prelabel="" if one.shown is None else one.prelabel,
-        )
+    decision = Decision(
+        image=one.image, id=one.id, labels=_persons(after), by=str(item.meta.get("by", by)),
+        at=str(item.meta.get("at", at)), seconds=None if seconds is None else float(seconds),
+        tool=TOOLS.get(form, form), action=_action(one, nothing, changes), blind=one.blind,
+        prelabel="" if one.shown is None else one.prelabel,
     )  # fmt: skip
+    found[decision.image, decision.by] = decision, changes
 
 
 def _action(one: Sent, nothing: bool, changes: Sequence[Change]) -> Action:

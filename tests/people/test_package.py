@@ -253,13 +253,17 @@ def test_a_person_who_labels_in_label_studio_is_timed_and_named(
         one = {"result": result, "lead_time": 12.5, "completed_by": {"id": 3, "email": "bo@x.org"}, "updated_at": AT}
         other = {"result": result[:1], "lead_time": 30, "completed_by": 4, "was_cancelled": False}
         cancelled = {"result": [], "lead_time": 99, "completed_by": 5, "was_cancelled": True}
-        task["annotations"] = [one, other, cancelled] if task["id"] % 2 else [cancelled]
+        twice = {**one, "result": [], "lead_time": 2}             # the same person, before
+        task["annotations"] = [twice, one, other, cancelled] if task["id"] % 2 else [cancelled]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
     taken = back(tmp_path / "export.json", "labelstudio")
     assert {(d.by, d.seconds, d.tool) for d in taken.decisions} == {
         ("bo@x.org", 12.5, "label-studio"), ("4", 30.0, "label-studio")}
     assert len(taken.decisions) == 6                             # three tasks, two people each
     assert len(taken.untouched) == 3
+    log = Decisions(tmp_path / "people")
+    assert log.extend(taken.decisions) == 6
+    assert log.extend(back(tmp_path / "export.json", "labelstudio").decisions) == 0
 
 
 def test_labelimg_saves_and_verifies_without_our_own_words(
