@@ -1,6 +1,7 @@
-"""Put what was measured into the README: `python scripts/figures.py`; or measure first: `… NAME COMMAND…`.
+"""Put what was measured into the documents: `python scripts/figures.py`; or measure first: `… NAME COMMAND…`.
 
-`docs/measured/NAME.txt` holds a command line and everything it printed to stdout; the README shows the same text.
+`docs/measured/NAME.txt` holds a command line and everything it printed to stdout; the README or docs/measured.md shows
+the same text.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ def measure(name: str, command: list[str]) -> None:
 
 
 def show() -> None:
-    """Write each measured text after its marker in the README."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
+    """Write each measured text after its marker, in whichever document has it."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", ROOT / "docs/measured.md")}
     for found in sorted((ROOT / "docs/measured").glob("*.txt")):
         mark = f"<!-- measured: {found.stem} -->\n"
-        if mark not in text:
-            raise SystemExit(f"README.md has no line {mark.strip()}")
+        places = [path for path, text in texts.items() if mark in text]
+        if len(places) != 1:
+            raise SystemExit(f"one of README.md and docs/measured.md must have the line {mark.strip()}")
         block = f"{mark}```text\n{found.read_text(encoding='utf-8')}```\n"
-        text = re.sub(re.escape(mark) + r"(```text\n.*?```\n)?", lambda _, block=block: block, text, flags=re.S)
-    path.write_text(text, encoding="utf-8")
+        pattern = re.escape(mark) + r"(```text\n.*?```\n)?"
+        texts[places[0]] = re.sub(pattern, lambda _, block=block: block, texts[places[0]], flags=re.S)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS = 20  # coverages that are tried: 5 %, 10 %, …, 100 %
-SLACK = 0.5  # the sequence starts where an audit with half the error that is asked for would pass
+START = 0.3  # share of the pool from which the sequence starts at the earliest: few audited images are a matter of luck
+SLACK = 0.5  # and where an audit with half the error that is asked for would pass
 _GRID = 2000  # candidates for the mean of losses that are not 0 or 1
 
 
@@ -132,10 +133,10 @@ def certify(doubt: ArrayLike, audit: ArrayLike, losses: ArrayLike, max_error: fl
     these. of: `accepted`, the loss is a mean over the accepted images; `output`, a mean over the whole pool, where the
     images that are not accepted are labelled by people and have none (PAC labels' own promise, weaker and wider).
 
-    The sequence starts at the first coverage at which an audit with half of `max_error` would pass; where the audit is
-    too small for that, at the first that a faultless one could certify. Which coverages are tried depends on the places
-    of the audit in the order, never on its losses, so that each step is a test of its own, and the sequence holds as a
-    whole.
+    The sequence starts at the first coverage from START on at which an audit with half of `max_error` would pass; where
+    the audit is too small for that, at the first that a faultless one could certify. Which coverages are tried depends
+    on the places of the audit in the order, never on its losses, so that each step is a test of its own, and the
+    sequence holds as a whole.
     """
     order = np.argsort(np.asarray(doubt, np.float64), kind="stable")
     size = len(order)
@@ -168,6 +169,8 @@ def coverages(size: int, places: Ints, max_error: float, confidence: float, of: 
     def first(error: float) -> int | None:
         """The first coverage at which an audit with this share of wrong ones would pass."""
         for k, count in enumerate(counts):
+            if count < START * size:
+                continue
             seen = int((places < count).sum())
             wrong = most_wrong(int(error * seen), seen, count, confidence)
             if wrong / (size if of == "output" else count) <= max_error:

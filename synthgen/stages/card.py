@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from synthgen import __version__
 from synthgen.formats import Loss
+from synthgen.recipe.schema import Recipe
 from synthgen.stages import Job, certify, evaluate, filter, ingest, label, screen  # noqa: A004
 from synthgen.stages.markdown import escaped, table
 from synthgen.stages.words import SHORT, counted, headline, number, once, reasons, sentence, span
@@ -114,7 +115,7 @@ def facts_of(job: Job, format: str, tally: Tally, losses: Sequence[Loss]) -> Fac
         recipe.name, recipe.task, recipe.classes, format, recipe.seed, headline(verdict), about,
         f"The licence of the seed{' and pool' if pool else ''} applies; it is not stated in the recipe.",
         tuple(reason["text"] for reason in reasons(verdict)), tuple(tally.parts.values()),
-        tuple(_known(part, recipe.train.use, recipe.label.accept) for part in tally.parts.values()), verdict,
+        tuple(_known(part, recipe) for part in tally.parts.values()), verdict,
         tuple(_left_out(job, tally)), tuple(losses), tuple(_limits(job, tally, verdict)),
         tuple(_biases(job, tally, verdict)), _promise(job),
         {unit.name.split("/")[1]: unit.needs["data"] for unit in ingest.units(job) if "data" in unit.needs},
@@ -130,14 +131,17 @@ def _promise(job: Job) -> str:
     return "" if found is None else str(found["words"])
 
 
-def _known(part: Part, trainer: str, accept: float) -> str:
+def _known(part: Part, recipe: Recipe) -> str:
     """How the labels of a part are known, in words."""
+    kept = f"kept from a score of {recipe.label.accept:g} on; nobody looked"
+    if recipe.label.certify is not None:
+        kept = "kept as far as the certificate reaches"
     words: dict[KnownBy, str] = {
         "person": "a person labelled them",
         "construction": "by construction: the labels were drawn first, the image was made for them",
         "condition": "the image was generated to fit them",
         "joint": "generated together with the image",
-        "model": f"predicted by the trained {trainer}, kept from a score of {accept:g} on; nobody looked",
+        "model": f"predicted by the trained {recipe.train.use}, {kept}",
     }
     return "; ".join(words[way] for way in sorted(part.known_by))
 
