@@ -2,10 +2,10 @@
 
     python benchmarks/certificate.py RUN [--draws 500]
 
-RUN is a run whose recipe names pool_truth. The pool is the run's own, each label with its doubt and its true loss; from
-a pool of fewer than 1,000 images 1,000 are drawn with replacement. For each size of the audit and each error asked for
-it prints in how many draws the accepted labels were worse than promised (at most 1 − confidence is allowed), in how
-many anything was certified, and the mean share that was accepted.
+RUN is a run whose recipe names pool_truth and asks for a certificate. The pool is the run's own, each label with its
+doubt and its true loss; from a pool of fewer than 1,000 images 1,000 are drawn with replacement. For each size of the
+audit and each error asked for it prints in how many draws the accepted labels were worse than promised (at most 1 −
+confidence is allowed), in how many anything was certified, and the mean share that was accepted.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from synthgen.metrics.accuracy import score_image
 from synthgen.metrics.bounds import clopper_pearson
 from synthgen.metrics.certificate import certify
 from synthgen.report.source import load_run
+from synthgen.stages import doubt as asked
 from synthgen.stages import ingest, label
-from synthgen.stages.certify import doubt_of, loss_of
+from synthgen.stages.certify import loss_of
 
 CONFIDENCE, SMALL = 0.9, 1000
 SIZES, ERRORS = (20, 50, 100, 200, 400), (0.05, 0.1, 0.2)
@@ -39,11 +40,11 @@ def main() -> None:
         raise SystemExit(f"{args.run}: the run must have labelled a pool whose truth is kept aside (data.pool_truth)")
     known = {hash_image(sample.image): sample.labels for sample in truth}
     rows = []
-    for sample in pool:
+    for sample, unsure in zip(pool, asked.doubts(job), strict=True):
         right = known.get(hash_image(sample.image))
         assert sample.labels is not None
         if right is not None:
-            rows.append((doubt_of(sample.labels), loss_of(score_image(sample.labels, right), job.recipe.task)))
+            rows.append((unsure, loss_of(score_image(label.settled(sample.labels), right), job.recipe.task)))
     doubt, losses = np.array(rows).T
     rng = np.random.default_rng(0)
     if len(doubt) < SMALL:

@@ -22,7 +22,7 @@ from synthgen.metrics.certificate import Certified, audit_needed, certify, most_
 from synthgen.people.decisions import Decision
 from synthgen.recipe.schema import Certify
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, audit, ingest, keys, label
+from synthgen.stages import Job, Unit, audit, doubt, ingest, keys, label
 from synthgen.stages.promise import in_words
 from synthgen.store import Stored, Subset, labels_to_json, read_json, write_json
 from synthgen.types import Json, Labels, State, Task
@@ -45,10 +45,10 @@ def units(job: Job) -> list[Unit]:
     rules = job.recipe.label.certify
     if rules is None or job.recipe.data.pool is None:
         return []
-    before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + label.units(job)
+    before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + doubt.units(job)
     needs = {"code": CODE, **rules.model_dump(), "audit": job.recipe.label.audit.model_dump(),
              "answers": audit.digest(job), "after": keys(before)}
-    return [Unit(NAME, needs, partial(_make, job))]
+    return [*doubt.units(job), Unit(NAME, needs, partial(_make, job))]
 
 
 def certificate(job: Job) -> Json:
@@ -69,15 +69,15 @@ def _make(job: Job, folder: Path) -> None:
     assert rules is not None
     answers = audit.answers(job)
     given = [pool.labels(k) for k in range(len(pool))]
-    settled = [_settled(labels) for labels in given if labels is not None]
-    doubt = np.array([doubt_of(labels) for labels in given if labels is not None])
+    settled = [label.settled(labels) for labels in given if labels is not None]
+    doubts = doubt.doubts(job)
     records = [None if right is None else score_image(settled[k], right)
                for k, right in zip(answers.drawn, answers.labels, strict=True)]
     losses = np.array([loss_of(r, task) for r in records])
-    found = certify(doubt, answers.drawn, losses, rules.max_error, rules.confidence, rules.of)
+    found = certify(doubts, answers.drawn, losses, rules.max_error, rules.confidence, rules.of)
     accepted = np.zeros(len(pool), bool)
-    accepted[np.argsort(doubt, kind="stable")[: found.best.accepted if found.best else 0]] = True
-    facts = _facts(job, rules, found, np.asarray(answers.drawn, np.int64), doubt, losses, len(pool))
+    accepted[np.argsort(doubts, kind="stable")[: found.best.accepted if found.best else 0]] = True
+    facts = _facts(job, rules, found, np.asarray(answers.drawn, np.int64), doubts, losses, len(pool))
     facts["audit"]["answers"] = answers.decided_by
     facts["classes"] = _per_class(job, settled, accepted, np.asarray(answers.drawn, np.int64), losses, rules)
     facts["words"] = in_words(facts)
@@ -95,23 +95,6 @@ def _others(job: Job, pool: Stored, but: set[int]) -> Mapping[int, Decision]:
     return {at[d.id]: d for d in audit.decided(job).values() if d.answered and d.id in at and at[d.id] not in but}
 
 
-def doubt_of(labels: Labels) -> float:
-    """How doubtful the labels of an image are, in [0, 1], by the labeler's own scores.
-
-    A whole image's class: 1 − score. Objects: 1 − the F1 that the scores promise, where an accepted object of score s
-    is right s times, and one that was not accepted is missed s times; one is added on both sides, so that an image
-    in which next to nothing was seen is surer than one with a single doubtful object.
-    """
-    if labels.image_class is not None:
-        return 1 - labels.image_score
-    assert labels.scores is not None
-    assert labels.states is not None
-    taken = np.array([s == "accepted" for s in labels.states], bool)
-    hit = float(labels.scores[taken].sum())
-    wrong, missed = float((1 - labels.scores[taken]).sum()), float(labels.scores[~taken].sum())
-    return 1 - (2 * hit + 1) / (2 * hit + wrong + missed + 1)
-
-
 def loss_of(record: Record | None, task: Task) -> float:
     """The loss of an image's labels in [0, 1], from `score_image`; 1 where the person could not say."""
     if record is None:
@@ -125,30 +108,24 @@ def loss_of(record: Record | None, task: Task) -> float:
     return 1 - 2 * record["tp"] / every if every else 0.0
 
 
-def _settled(labels: Labels) -> Labels:
-    """What goes out when the image is accepted: its accepted objects; what is doubtful in it says nothing."""
-    states: tuple[State, ...] = tuple("accepted" if s == "accepted" else "ignored" for s in labels.states or ())
-    return replace(labels, states=states, image_state="accepted")
-
-
 def _waiting(labels: Labels | None) -> Labels:
     assert labels is not None
     states: tuple[State, ...] = tuple("ignored" if s == "ignored" else "to_review" for s in labels.states or ())
     return replace(labels, states=states, image_state="to_review")
 
 
-def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64], doubt: NDArray[np.float64],
+def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64], doubts: NDArray[np.float64],
            losses: NDArray[np.float64], size: int) -> dict[str, Json]:
     best = found.best
-    order = np.argsort(doubt, kind="stable")
+    order = np.argsort(doubts, kind="stable")
     rank = np.empty(size, np.int64)
     rank[order] = np.arange(size)
-    coverage, risk, augrc = risk_coverage(doubt[drawn], losses)
+    coverage, risk, augrc = risk_coverage(doubts[drawn], losses)
     worst = np.argsort(-losses, kind="stable")[: max(1, math.ceil(DECILE * len(losses)))]
     pool = ingest.part(job, "pool")
     needed = None
     if best is None:
-        needed = audit_needed(doubt[drawn], losses, rules.max_error, rules.confidence, size,
+        needed = audit_needed(doubts[drawn], losses, rules.max_error, rules.confidence, size,
                               rng_of(seed_of(0, "plan the audit")), of=rules.of)
     return {
         "synthgen": __version__,

@@ -109,6 +109,12 @@ def sorted_out(labels: Labels, rules: Label) -> Labels:
     return replace(labels, states=tuple(state(float(s)) for s in labels.scores), image_state=state(labels.image_score))
 
 
+def settled(labels: Labels) -> Labels:
+    """What goes out when an image is accepted as a whole: its accepted objects; what is doubtful in it says nothing."""
+    states: tuple[State, ...] = tuple("accepted" if s == "accepted" else "ignored" for s in labels.states or ())
+    return replace(labels, states=states, image_state="accepted")
+
+
 def summary_of(pool: Stored) -> dict[str, Any]:
     """Counts over a labelled pool."""
     states: Counter[str] = Counter()

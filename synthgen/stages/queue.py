@@ -16,7 +16,7 @@ from synthgen.metrics import queue as orders
 from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, committee, ingest, keys, label, train, training
-from synthgen.stages.certify import doubt_of
+from synthgen.stages.doubt import doubt_of
 from synthgen.store import Stored, write_json
 from synthgen.types import Dataset, Json, Labeler, Labels, Probabilistic, Strategy
 

@@ -16,7 +16,8 @@ from synthgen.images import hash_image
 from synthgen.people.decisions import Decision, Decisions
 from synthgen.run import job_of
 from synthgen.stages import certify, ingest, screen
-from synthgen.stages.certify import doubt_of, loss_of
+from synthgen.stages.certify import loss_of
+from synthgen.stages.doubt import doubt_of
 from synthgen.testing import tiny_real
 from synthgen.types import Labels, Sample
 
