@@ -14,7 +14,21 @@ from synthgen import __version__
 from synthgen.device import device_of
 from synthgen.errors import EnvironmentProblem
 from synthgen.recipe.load import Loaded
-from synthgen.stages import Job, Unit, committee, evaluate, export, filter, generate, ingest, label, mix, screen, train  # noqa: A004
+from synthgen.stages import (
+    Job,
+    Unit,
+    committee,
+    evaluate,
+    export,
+    filter,  # noqa: A004
+    generate,
+    ingest,
+    label,
+    mix,
+    screen,
+    train,
+    votes,
+)
 from synthgen.store import write_atomic, write_json
 from synthgen.types import Json
 from synthgen.work import Events, Say, Work, in_parallel, key_of, only_process
@@ -27,6 +41,7 @@ STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("2-screen", screen),
     ("3-mix", mix),
     ("4-train", train),
+    ("5-votes", votes),
     ("5-label", label),
     ("6-evaluate", evaluate),
     ("7-export", export),

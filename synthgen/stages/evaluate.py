@@ -53,7 +53,7 @@ def units(job: Job) -> list[Unit]:
                 "features": evidence.needs(job, late=True),
                 "waivers in force": [w.in_force for w in waivers_of(section)],
                 "seed": job.recipe.seed,
-                "label": job.recipe.label.model_dump(),
+                "label": job.recipe.label.model_dump(mode="json"),
                 "after": keys(before),
             },
             partial(_make, job),
