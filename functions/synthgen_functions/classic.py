@@ -46,7 +46,7 @@ class Otsu:
         self._class = class_index(self.class_name, context, "otsu")
 
     def __call__(self, image: Image) -> Labels:
-        """Masks of the blobs (Otsu 1979; watershed by flooding: Vincent & Soille 1991); none of an image of one grey value."""
+        """Masks of the blobs; none of an image of one grey value (Otsu 1979; flooding: Vincent & Soille 1991)."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if self.smoothing:
             grey = cv2.GaussianBlur(grey, (0, 0), self.smoothing)

@@ -28,9 +28,10 @@ def units(job: Job) -> list[Unit]:
     if recipe.data.pool is None or not recipe.label.functions:
         return []
     before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + train.units(job)[-1:]
-    functions = [{**f.model_dump(mode="json"), "version": _version(f), "files": files_of(job, _paths(f))}
-                 for f in recipe.label.functions]
-    needs = {"code": CODE, "functions": functions, "accept": recipe.label.accept, "tta": recipe.label.tta,
+    functions = {f.name: {**f.model_dump(mode="json"), "version": _version(f), "files": files_of(job, _paths(f))}
+                 for f in recipe.label.functions}
+    needs = {"code": CODE, "functions": functions, "order": list(functions),
+             "accept": recipe.label.accept, "tta": recipe.label.tta,
              "classes": list(recipe.classes), "seed": recipe.seed, "shard_size": recipe.shard_size,
              "after": keys(before)}
     return [Unit("5-votes", needs, partial(_make, job))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,9 @@ def saved(tmp_path: Path) -> Path:
 
 def test_a_saved_labeler_votes_with_its_classes_matched_by_name(saved, tmp_path):
     check_function(plugins.build("functions", "labeler", {"path": str(saved), "accept": 0.0, "tta": False}))
+    cats = replace(tiny_context(tmp_path), classes=("cat",))
     with pytest.raises(DataError, match="none of the recipe's classes"):
-        from dataclasses import replace
-
-        plugins.build("functions", "labeler", {"path": str(saved)}).prepare(
-            replace(tiny_context(tmp_path), classes=("cat",)))
+        plugins.build("functions", "labeler", {"path": str(saved)}).prepare(cats)
     with pytest.raises(DataError, match=r"labeler\.json is missing"):
         plugins.build("functions", "labeler", {"path": str(tmp_path)}).prepare(tiny_context(tmp_path))
 
