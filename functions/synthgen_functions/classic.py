@@ -167,7 +167,7 @@ def split(inside: Mask, apart: float) -> NDArray[np.int32]:
         open_ = inside & (smooth >= level) if level > 0 else inside
         while (reached := open_ & (ids == 0) & (cv2.dilate(ids, grow) > 0)).any():
             ids[reached] = cv2.dilate(ids, grow)[reached]
-    return ids.astype(np.int32)
+    return np.asarray(ids, np.int32)
 
 
 def _instances(ids: NDArray[np.int32], min_area: int, class_id: int) -> Labels:
