@@ -130,7 +130,8 @@ def test_a_class_without_options_has_an_empty_schema_and_takes_none() -> None:
 # What cannot be left to a default: where a model lies.
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("features", "transformers"): {"path": "."}, ("generators", "pretrained"): {"model": "."},
-    ("functions", "labeler"): {"path": "."}, ("functions", "template"): {"file": "crop.png"}}
+    ("functions", "labeler"): {"path": "."}, ("functions", "template"): {"file": "crop.png"},
+    ("functions", "chat"): {"endpoint": "https://example.org/v1", "model": "m"}}
 
 
 @pytest.mark.parametrize("group", plugins.GROUPS)

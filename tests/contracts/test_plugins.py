@@ -50,11 +50,11 @@ def generators() -> list[Any]:
             if n != "pretrained"]
 
 
-# Those that need a file of somebody's: tests/functions asks the same of them with small ones.
-FILES = ("template", "labeler")
+# Those that need a file or a server: tests/functions asks the same of them with small ones.
+NEEDY = ("template", "labeler", "chat")
 
 
-@pytest.mark.parametrize("name", [n for n in names("functions") if n not in FILES])
+@pytest.mark.parametrize("name", [n for n in names("functions") if n not in NEEDY])
 def test_every_labelling_function_keeps_its_promises(name: str) -> None:
     check_function(built("functions", name))
 
