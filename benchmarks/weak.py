@@ -31,6 +31,7 @@ from synthgen.formats.detect import open_dataset
 from synthgen.geometry import decode, labels_from_masks
 from synthgen.metrics.accuracy import columns, score_image, value_of
 from synthgen.metrics.bounds import clopper_pearson, paired_difference, ratio_interval
+from synthgen.metrics.features import one_path
 from synthgen.seeds import rng_of
 from synthgen.types import Context, Dataset, Labels, Mixture, Sample
 from synthgen.votes.cluster import cluster, name, purity
@@ -110,7 +111,7 @@ def fashion() -> None:
     truth, test = (dataset(f"fashion/{part}", classes, "shards") for part in ("pool-truth", "test"))
     every = dataset("fashion/seed", classes, "shards", 25)
     extractor = plugins.build("features", "imagenet", {})
-    raw = {n: extractor.features([s.image for s in part]) for n, part in
+    raw = {n: extractor.features([one_path(s.image, 64) for s in part]) for n, part in
            (("seed", every), ("pool", truth), ("test", test))}
     middle, sd = raw["pool"].mean(0), raw["pool"].std(0) + 1e-6
     X = {n: (x - middle) / sd / np.sqrt(x.shape[1]) for n, x in raw.items()}
@@ -137,8 +138,8 @@ def fashion() -> None:
         cells = [interval(int((got == y["test"]).sum()), len(test)) for got in rows.values()]
         print(f"{count:<11}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
         audit = rng_of(SEED + count).permutation(len(truth))[:100]
-        share, (low, high), n = purity(mine, audit, y["pool"][audit])
         mine = named.labels[len(few):]
+        share, (low, high), n = purity(mine, audit, y["pool"][audit])
         everywhere = (mine == y["pool"])[mine >= 0].mean()
         notes.append(f"{count} per class: {int((named.classes >= 0).sum())} of {len(named.classes)} clusters have a "
                      f"name; purity on an audit of {n} named images {share:.2f} [{low:.2f}, {high:.2f}]; in the "

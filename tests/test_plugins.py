@@ -131,6 +131,7 @@ def test_a_class_without_options_has_an_empty_schema_and_takes_none() -> None:
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
     ("features", "transformers"): {"path": "."}, ("generators", "pretrained"): {"model": "."},
     ("functions", "labeler"): {"path": "."}, ("functions", "template"): {"file": "crop.png"},
+    **{("functions", name): {"path": "."} for name in ("clip", "boxes", "sam")},
     ("functions", "chat"): {"endpoint": "https://example.org/v1", "model": "m"}}
 
 

@@ -51,7 +51,7 @@ def generators() -> list[Any]:
 
 
 # Those that need a file or a server: tests/functions asks the same of them with small ones.
-NEEDY = ("template", "labeler", "chat")
+NEEDY = ("template", "labeler", "chat", "clip", "boxes", "sam")
 
 
 @pytest.mark.parametrize("name", [n for n in names("functions") if n not in NEEDY])
