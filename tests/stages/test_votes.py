@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from synthgen.cli import main
 from synthgen.errors import DataError, Interrupted
 from synthgen.formats.coco import Coco
 from synthgen.run import job_of
@@ -129,3 +130,7 @@ def test_the_whole_line_runs_with_functions(weak: Any) -> None:
     weak.run()
     assert weak.json("6-evaluate/verdict.json")["pool"]["n"] == 5
     assert Path(weak.run_folder / "7-export").is_dir()
+    assert main(["report", str(weak.run_folder)]) == 0
+    page = next(weak.run_folder.glob("report/*.html")).read_text()
+    assert "Who voted on the pool" in page
+    assert "threshold <small>(through another)</small>" in page
