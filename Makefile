@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 types: $(READY)
-	$(BIN)/mypy synthgen generators trainers extractors
+	$(BIN)/mypy synthgen generators trainers extractors functions
 
 contracts: $(READY)             ## imports run one way
 	$(BIN)/lint-imports

@@ -11,6 +11,8 @@ import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
@@ -19,10 +21,11 @@ import pydantic_core
 from synthgen.errors import PluginError
 from synthgen.types import Json
 
-Group = Literal["generators", "trainers", "features", "checks", "formats"]
-GROUPS: tuple[Group, ...] = ("generators", "trainers", "features", "checks", "formats")
+Group = Literal["generators", "trainers", "features", "functions", "checks", "formats"]
+GROUPS: tuple[Group, ...] = ("generators", "trainers", "features", "functions", "checks", "formats")
+# What one plug-in of a group is called.
 NOUNS: dict[Group, str] = {"generators": "generator", "trainers": "trainer", "features": "feature extractor",
-                           "checks": "check", "formats": "format"}  # what one plug-in of a group is called
+                           "functions": "labelling function", "checks": "check", "formats": "format"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +140,41 @@ def build(group: Group, name: str, options: dict[str, Any]) -> Any:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong)
         raise PluginError(f"{NOUNS[group]} {name!r}: {said}")
     return plugin(**options)
+
+
+def in_file(use: str) -> tuple[Path, str] | None:
+    """(file, name) of a function that stands in a Python file, `rules.py:bright_blobs`; None for a plug-in's name."""
+    file, _, name = use.rpartition(":")
+    return (Path(file), name) if file.endswith(".py") else None
+
+
+def from_file(file: Path, name: str) -> Any:
+    """A function of a Python file, which is run for it; only what a recipe names in so many words is loaded.
+
+    Raises: PluginError when the file cannot be run or has no such function.
+    """
+    spec = spec_from_file_location(f"synthgen_rules_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise PluginError(f"{file}: there is no Python file here")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PluginError(f"{file} cannot be run: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise PluginError(f"{file}: there is no function {name!r} in it")
+    return found
+
+
+def function(use: str, options: dict[str, Any]) -> Any:
+    """A labelling function: a plug-in's, or one of a Python file, which takes no options.
+
+    Raises: PluginError, as `build` and `from_file`.
+    """
+    place = in_file(use)
+    if place is None:
+        return build("functions", use, options)
+    if options:
+        raise PluginError(f"{use}: a function of a file takes no options, but is given {', '.join(options)}")
+    return from_file(*place)

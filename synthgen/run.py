@@ -29,6 +29,7 @@ from synthgen.stages import (
     queue,
     screen,
     train,
+    votes,
 )
 from synthgen.store import write_atomic, write_json
 from synthgen.types import Json
@@ -42,6 +43,7 @@ STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("2-screen", screen),
     ("3-mix", mix),
     ("4-train", train),
+    ("5-votes", votes),
     ("5-label", label),
     ("5-queue", queue),
     ("5-certify", certify),

@@ -319,6 +319,18 @@ class FeatureExtractor(Protocol):
     def load(self, folder: Path) -> None: ...
 
 
+@runtime_checkable
+class LabellingFunction(Protocol):
+    """Says of an image what a rule of its own sees in it: an image class, boxes or masks; None = it abstains.
+
+    Labels without instances are a statement too: nothing is there. A class may say more of itself: TASKS, as a
+    generator. REFINES = True: it is called with (image, labels) and works on what another function said. It may have
+    `prepare(context)`, called once in each process before the first image, and `counts()`, how often what happened.
+    """
+
+    def __call__(self, image: Image) -> Labels | None: ...
+
+
 Verdict = Literal["pass", "warn", "fail", "inconclusive", "error", "skipped", "waived", "info"]
 """waived: somebody answers for it, until a day; info: a number for readers that decides nothing."""
 

@@ -128,7 +128,11 @@ def test_a_class_without_options_has_an_empty_schema_and_takes_none() -> None:
 
 
 # What cannot be left to a default: where a model lies.
-NEEDED: dict[str, dict[str, Any]] = {"transformers": {"path": "."}, "pretrained": {"model": "."}}
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {
+    ("features", "transformers"): {"path": "."}, ("generators", "pretrained"): {"model": "."},
+    ("functions", "labeler"): {"path": "."}, ("functions", "template"): {"file": "crop.png"},
+    **{("functions", name): {"path": "."} for name in ("clip", "boxes", "sam")},
+    ("functions", "chat"): {"endpoint": "https://example.org/v1", "model": "m"}}
 
 
 @pytest.mark.parametrize("group", plugins.GROUPS)
@@ -136,6 +140,6 @@ def test_every_plug_in_is_built_from_its_own_defaults_and_every_option_has_help(
     for plugin in plugins.installed(group):
         kind = plugins.find(group, plugin.name)
         assert kind.__doc__, plugin.name
-        plugins.build(group, plugin.name, NEEDED.get(plugin.name, {}))
+        plugins.build(group, plugin.name, NEEDED.get((group, plugin.name), {}))
         for name, about in plugins.schema(kind)["properties"].items():
             assert about.get("description"), f"{group} {plugin.name}: option {name} has no help"

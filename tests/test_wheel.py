@@ -18,6 +18,7 @@ MAPPED = {
     "generators/synthgen_pretrained": "synthgen_pretrained",
     "trainers/synthgen_labeler": "synthgen_labeler",
     "extractors/synthgen_features": "synthgen_features",
+    "functions/synthgen_functions": "synthgen_functions",
     "recipes": "synthgen/_recipes",
     "assets": "synthgen/_assets",
 }

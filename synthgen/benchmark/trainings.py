@@ -226,7 +226,7 @@ def _units(bench: Bench, job: Job, cell: Cell, arm: Arm) -> list[Unit]:
         teacher = next(a for a in bench.arms if a.name == arm.teacher)
         taught = _units(bench, job, cell, teacher)[-1]
         pool = next(u for u in ingest.units(bench.job) if u.name == "0-ingest/pool")
-        needs = {"code": CODE, **recipe.label.model_dump(), "after": keys([taught, pool])}
+        needs = {"code": CODE, **recipe.label.model_dump(mode="json"), "after": keys([taught, pool])}
         out.append(Unit(f"pool/{arm.name}", needs, partial(_label_pool, job, teacher, taught)))
     needs = {
         "code": CODE,

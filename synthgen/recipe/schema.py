@@ -177,6 +177,18 @@ class Queue(Section):
         return self
 
 
+class Function(Open):
+    """One labelling function that votes beside the labeler."""
+
+    name: Name
+    """How the report speaks of it."""
+    use: Annotated[str, Field(examples=["otsu"])]
+    """The labelling function plug-in; or rules.py:NAME, a function image → Labels | None of a Python file beside the
+    recipe, which is run for it."""
+    of: Name | None = None
+    """The function, or `labeler`, whose labels this one works on; that one then does not vote itself."""
+
+
 class Label(Section):
     """How the pool is labelled."""
 
@@ -186,6 +198,10 @@ class Label(Section):
     """Instances below this are dropped into the ignored pixels; between the two: for a person."""
     tta: bool = True
     """Average over flips and quarter turns."""
+    functions: tuple[Function, ...] = ()
+    """Labelling functions that vote beside the labeler; none: the labeler's labels are the pool's."""
+    combine: Literal["dawid-skene", "majority"] = "dawid-skene"
+    """How votes become one label: dawid-skene learns from the votes alone how far to trust whom; majority counts."""
     certify: Certify | None = None
     """Ask for a certificate: labels are then accepted image by image, as far as it reaches, and not at all without."""
     audit: Audit = Audit()

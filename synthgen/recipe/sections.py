@@ -9,12 +9,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from synthgen.plugins import Group
-from synthgen.recipe.schema import Features, GateEntry, Generate, Open, Recipe, Train
+from synthgen.recipe.schema import Features, Function, GateEntry, Generate, Open, Recipe, Train
 
 # Section that takes a plug-in's options → the group, and the key that names the plug-in.
 PLUGIN_KEY: dict[type[Open], tuple[Group, str]] = {
     Generate: ("generators", "use"), Train: ("trainers", "use"), GateEntry: ("checks", "check"),
-    Features: ("features", "use")}
+    Features: ("features", "use"), Function: ("functions", "use")}
 
 EXTENDS_HELP = "Another recipe (relative path, or the name of a shipped one) that this one is merged over."
 

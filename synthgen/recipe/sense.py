@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import os
 import re
@@ -14,7 +15,7 @@ from synthgen.errors import PluginError
 from synthgen.plugins import Group
 from synthgen.recipe.check import Findings, Keys, spot
 from synthgen.recipe.problems import did_you_mean, problem_at
-from synthgen.recipe.schema import FAMILY, Evaluate, Features, GateEntry, Generate, Open, Recipe, Train
+from synthgen.recipe.schema import FAMILY, Evaluate, Features, Function, GateEntry, Generate, Open, Recipe, Train
 from synthgen.recipe.sections import PLUGIN_KEY, fields_of
 from synthgen.recipe.shipped import absolute_path, home_expanded
 from synthgen.recipe.tree import Node
@@ -39,6 +40,7 @@ def check_plugins(findings: Findings) -> Settings:
         sections += [(("evaluate", "gate", i), entry, GateEntry) for i, entry in enumerate(entries)]
     else:
         sections += [(path, item, GateEntry) for path, item in findings.children("evaluate", "gate")]
+    sections += [(path, item, Function) for path, item in findings.children("label", "functions")]
     sections += _extractors(findings, nothing)
     for path, section, model in sections:
         if isinstance(section.value, dict):
@@ -137,6 +139,11 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
     name = entries[key].value if key in entries else model.model_fields[key].default
     if not isinstance(name, str):
         return                                        # missing, or no text: the schema says so
+    if group == "functions" and plugins.in_file(name) is not None:
+        _check_file(findings, (*path, key), entries[key])
+        for option in extra:
+            findings.say((*path, option), "a function of a file takes no options", hint="write its numbers into it.")
+        return
     plugin = _find(findings, group, name, (*path, key))
     if plugin is None:
         return
@@ -190,6 +197,56 @@ def _branches(schema: Json, parts: list[Json]) -> list[Json]:
             part = schema["$defs"][part["$ref"].rpartition("/")[2]]
         found += [part, *_branches(schema, [*part.get("anyOf", ()), *part.get("oneOf", ())])]
     return found
+
+
+def _check_file(findings: Findings, path: Keys, node: Node) -> None:
+    """Make the path of `rules.py:NAME` absolute; tell when there is no such file or function. Nothing is run."""
+    written = str(node.value)
+    (_, name), folder = plugins.in_file(written) or (None, ""), node.place.source.folder
+    _make_absolute(node)
+    file, _ = plugins.in_file(str(node.value)) or (Path(), "")
+    if not file.is_file():
+        findings.say(path, f'there is no file "{written.rpartition(":")[0]}"', hint=did_you_mean(
+            file.name, [n for n in _names_in(file.parent) if n.endswith(".py")]) or f"a path is relative to {folder}.")
+        return
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        findings.say(path, f"{file.name} is no Python: {error}")
+        return
+    known = [part.name for part in tree.body if isinstance(part, ast.FunctionDef)]
+    if name not in known:
+        findings.say(path, f'{file.name} has no function "{name}"', hint=did_you_mean(name, known), allowed=known)
+
+
+def _check_functions(findings: Findings) -> None:
+    """Tell labelling functions without a name of their own, and ones that work on what is not there."""
+    functions = findings.children("label", "functions")
+    _unique(findings, [(p, findings.get((*p, "name"))) for p, _ in functions], "every function needs a name of its own")
+    if functions and findings.get(("data", "pool")) is None and ("data", "pool") not in findings.meant:
+        findings.say(("label", "functions"), "labelling functions label the pool, but there is no pool",
+                     hint="add data.pool, or leave the functions out.")
+    before = ["labeler"]
+    for path, _ in functions:
+        name, use, of = (findings.text(*path, key) for key in ("name", "use", "of"))
+        if name == "labeler":
+            findings.say((*path, "name"), '"labeler" is what the trained labeler is called', hint="name it otherwise.")
+        refines = False
+        if use is not None and use in [p.name for p in plugins.installed("functions")]:
+            try:
+                refines = getattr(plugins.find("functions", use), "REFINES", False)
+            except PluginError:
+                continue                              # told where options are checked
+            if refines and findings.get((*path, "of")) is None and (*path, "of") not in findings.meant:
+                findings.say(path, f"{use} works on what another function says", hint="add of: with its name.",
+                             allowed=before)
+        if of is not None and not refines:
+            findings.say((*path, "of"), f"{use} looks at images, not at another function's labels",
+                         hint="leave it out.")
+        elif of is not None and of not in before:
+            findings.say((*path, "of"), f'no function "{of}" stands before this one', hint=did_you_mean(of, before),
+                         allowed=before)
+        before += [name] if name is not None else []
 
 
 def _option_paths(findings: Findings, plugin: type, path: Keys, options: dict[str, Node]) -> None:
@@ -263,6 +320,7 @@ def check_sense(findings: Findings) -> None:
     _unique(findings, list(findings.children("export")), "write every format once")
 
     _check_families(findings)
+    _check_functions(findings)
 
     task = findings.text("task")
     for part, _ in findings.children("data"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from synthgen import plugins
 from synthgen.answers import answers
 from synthgen.recipe.schema import Label
-from synthgen.stages import Job, Unit, ingest, keys, train
+from synthgen.stages import Job, Unit, consensus, ingest, keys, train, votes
 from synthgen.store import Stored, committed, read_json, write_json, write_shard
 from synthgen.types import Json, Labels, Origin, Sample, State, Trainer
 from synthgen.work import in_parallel
@@ -24,7 +24,10 @@ def units(job: Job) -> list[Unit]:
     """One unit; none without a pool."""
     if job.recipe.data.pool is None:
         return []
-    before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + train.units(job)[-1:]
+    weak = votes.units(job)
+    # The truth that was kept aside only scores the functions, in the summary.
+    data = ("0-ingest/pool", "0-ingest/pool_truth") if weak else ("0-ingest/pool",)
+    before = [u for u in ingest.units(job) if u.name in data] + train.units(job)[-1:] + weak
     return [
         Unit(
             "5-label",
@@ -36,7 +39,9 @@ def units(job: Job) -> list[Unit]:
 
 def rules_of(job: Job) -> dict[str, Json]:
     """What decides the labels and their states; what a certificate asks for comes after them."""
-    return job.recipe.label.model_dump(include={"accept", "ignore", "tta"})
+    rules = job.recipe.label
+    voting = {"functions", "combine"} if rules.functions else set()
+    return rules.model_dump(mode="json", include={"accept", "ignore", "tta", *voting})
 
 
 def labelled(job: Job) -> Stored:
@@ -49,6 +54,9 @@ def _make(job: Job, folder: Path) -> None:
     shards = folder / "shards"
     shards.mkdir(exist_ok=True)
     done = set(committed(shards))
+    if job.recipe.label.functions:
+        _consensus(job, folder, [n for n in range(-(-len(pool) // size)) if n not in done])
+        return
     section = job.recipe.train
     jobs = [
         (
@@ -72,6 +80,15 @@ def _make(job: Job, folder: Path) -> None:
     # On a device of its own one process is enough; on the CPU one per core, each with one thread.
     in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, "label pool")
     write_json(folder / "summary.json", summary_of(Stored(shards)))
+
+
+def _consensus(job: Job, folder: Path, missing: Sequence[int]) -> None:
+    """The pool's labels as the label model makes them of everybody's votes."""
+    model = consensus.kept(folder, job)
+    work = [(consensus.label_shard, (job, model, folder / "shards", n, partial(sorted_out, rules=job.recipe.label)))
+            for n in missing]
+    in_parallel(work, 1, job.say, "label pool")  # the networks have spoken; what is left is short
+    write_json(folder / "summary.json", {**summary_of(Stored(folder / "shards")), **consensus.about(job, model)})
 
 
 def label_shard(

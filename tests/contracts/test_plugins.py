@@ -15,6 +15,7 @@ from synthgen.metrics.accuracy import score_image
 from synthgen.metrics.features import handcrafted, spectrum
 from synthgen.testing import check_check, check_format, check_generator, check_trainer, tiny_context, tiny_real
 from synthgen.testing_features import check_features
+from synthgen.testing_functions import check_function
 from synthgen.types import Evidence, Mixture, Origin
 from synthgen_labeler.inference import CompactLabeler, Settings
 from synthgen_labeler.network import Shape, build
@@ -47,6 +48,15 @@ def generators() -> list[Any]:
     learn = {n for n in names("generators") if getattr(plugins.find("generators", n), "LEARNS", False)}
     return [pytest.param(n, marks=pytest.mark.slow if n in learn else ()) for n in names("generators")
             if n != "pretrained"]
+
+
+# Those that need a file or a server: tests/functions asks the same of them with small ones.
+NEEDY = ("template", "labeler", "chat", "clip", "boxes", "sam")
+
+
+@pytest.mark.parametrize("name", [n for n in names("functions") if n not in NEEDY])
+def test_every_labelling_function_keeps_its_promises(name: str) -> None:
+    check_function(built("functions", name))
 
 
 @pytest.mark.parametrize("name", generators())
