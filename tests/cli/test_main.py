@@ -16,7 +16,7 @@ import synthgen.cli
 from synthgen import errors
 from synthgen.cli import COMMANDS, Entry, common, main
 
-OURS = ("validate", "schema", "explain", "ls", "cat", "cp", "doctor")
+OURS = ("validate", "schema", "explain", "ls", "cat", "cp", "doctor", "review")
 HEAVY = ("torch", "pytorch_lightning", "albumentations", "matplotlib", "scipy", "pycocotools")
 FAKES = Path(__file__).parents[1] / "fakes"
 

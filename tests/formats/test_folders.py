@@ -15,11 +15,14 @@ import pytest
 from synthgen.errors import DataError, PluginError
 from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.coco import Coco
+from synthgen.formats.cvat import Cvat
 from synthgen.formats.detect import detect, open_dataset
 from synthgen.formats.imagefolder import ImageFolder
 from synthgen.formats.images import Images
+from synthgen.formats.labelstudio import LabelStudio
 from synthgen.formats.masks import Masks
 from synthgen.formats.shards import Shards
+from synthgen.formats.voc import Voc
 from synthgen.formats.yolo import Yolo
 from synthgen.types import Labels, Origin, Sample
 
@@ -195,7 +198,8 @@ def test_a_shard_that_lies_is_quarantined(sample: Make, read: Read, tmp_path: Pa
 
 
 WRITERS: dict[str, Format] = {"coco": Coco(), "yolo": Yolo(), "imagefolder": ImageFolder(), "masks": Masks(),
-                              "images": Images(), "shards": Shards()}
+                              "images": Images(), "shards": Shards(), "voc": Voc(), "cvat": Cvat(),
+                              "labelstudio": LabelStudio()}
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -208,7 +212,7 @@ def test_what_each_format_writes_is_detected_and_read(name: str, sample: Make, t
 
 def test_what_nothing_fits_lists_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(DataError, match=r"no format fits; looked for\n  COCO: .*\n  ImageFolder: "):
+    with pytest.raises(DataError, match=r"no format fits; looked for\n  COCO: .*\n  CVAT: .*\n  ImageFolder: "):
         detect(tmp_path)
     with pytest.raises(DataError, match="there is no such file or folder"):
         detect(tmp_path / "nothing")
