@@ -186,6 +186,9 @@ class Label(Section):
     """Instances below this are dropped into the ignored pixels; between the two: for a person."""
     tta: bool = True
     """Average over flips and quarter turns."""
+    errors: bool = True
+    """Rank the labels of the seed by how wrong they look to labelers that did not learn from them (needs
+    train.calibration_folds); it proposes, and changes none."""
     certify: Certify | None = None
     """Ask for a certificate: labels are then accepted image by image, as far as it reaches, and not at all without."""
     audit: Audit = Audit()
