@@ -2,8 +2,8 @@
 
     python benchmarks/label_errors.py [--steps 80] [--only nuclei|fashion]
 
-Nuclei: of the objects of twelve tiles (seed and pool, whose truth is known) 10 % are left out and 10 % are moved by 5 to
-8 px. Fashion: of 250 images, 25 per class, 5 % get another class. The labelers learn from the wrong labels, each
+Nuclei: of the objects of twelve tiles (seed and pool, whose truth is known) 10 % are left out and 10 % are moved by 5
+to 8 px. Fashion: of 250 images, 25 per class, 5 % get another class. The labelers learn from the wrong labels, each
 without its fold, and are asked about the fold, as in stage 5-errors. Printed is how many of the planted errors stand in
 the first fifth of the ranked list, with the exact (Clopper-Pearson) 95 % interval. Errors are not all that is wrong:
 people's labels have errors of their own, which count as false alarms here.
@@ -84,7 +84,8 @@ def fashion() -> tuple[list[Sample], set[str]]:
         out.append(stored[k])
     for k in rng.permutation(len(out))[: round(SWAPPED * len(out))]:
         labels = out[k].labels
-        out[k] = replace(out[k], labels=replace(labels, image_class=int((labels.image_class + rng.integers(1, 10)) % 10)))
+        other = int((labels.image_class + rng.integers(1, 10)) % 10)
+        out[k] = replace(out[k], labels=replace(labels, image_class=other))
         wrong.add(out[k].id)
     return out, wrong
 
@@ -115,7 +116,8 @@ def on_nuclei(steps: int) -> None:
     tiles, planted = nuclei()
     rows = rows_of(tiles, "instances", ("nucleus",), 2, steps)
     objects, first = sum(len(s.labels) for s in tiles), round(FIRST * len(rows))
-    print(f"nuclei: {len(tiles)} tiles, {objects} given objects, 2 folds, {steps} steps; list of {len(rows)}, first {first}")
+    print(f"nuclei: {len(tiles)} tiles, {objects} given objects, 2 folds, {steps} steps; "
+          f"list of {len(rows)}, first {first}")
     size = tiles[0].labels.size
     masks: dict[str, list[np.ndarray]] = {}
     for row in rows[:first]:

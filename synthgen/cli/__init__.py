@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Judge": {
         "evaluate": Entry("synthgen.cli.evaluate:command", "Judge a synthetic dataset against a real one."),
         "benchmark": Entry("synthgen.cli.benchmark:command", "Measure whether synthetic data help on your data."),
+        "errors": Entry("synthgen.cli.errors:command", "List the labels of the seed that look wrong."),
         "gate": Entry("synthgen.cli.gate:command", "Say what the gate of a finished run decided."),
     },
     "Look": {
