@@ -19,6 +19,7 @@ from synthgen.stages import (
     Unit,
     certify,
     committee,
+    errors,
     evaluate,
     export,
     filter,  # noqa: A004
@@ -43,6 +44,7 @@ STAGES: tuple[tuple[str, ModuleType], ...] = (
     ("2-screen", screen),
     ("3-mix", mix),
     ("4-train", train),
+    ("5-errors", errors),
     ("5-votes", votes),
     ("5-label", label),
     ("5-queue", queue),

@@ -33,11 +33,13 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "run": Entry("synthgen.cli.run:command", "Do what a recipe says; go on where an earlier run ended."),
         "label": Entry("synthgen.cli.label:command", "Label images with the labeler of a run."),
         "review": Entry("synthgen.cli.review:command", "Let people review labels, here or in another tool."),
+        "consensus": Entry("synthgen.cli.consensus:command", "Fuse what several people said of the same images."),
         "export": Entry("synthgen.cli.export:command", "Write a run's labelled dataset in another format."),
     },
     "Judge": {
         "evaluate": Entry("synthgen.cli.evaluate:command", "Judge a synthetic dataset against a real one."),
         "benchmark": Entry("synthgen.cli.benchmark:command", "Measure whether synthetic data help on your data."),
+        "errors": Entry("synthgen.cli.errors:command", "List the labels of the seed that look wrong."),
         "gate": Entry("synthgen.cli.gate:command", "Say what the gate of a finished run decided."),
     },
     "Look": {

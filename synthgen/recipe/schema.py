@@ -202,6 +202,9 @@ class Label(Section):
     """Labelling functions that vote beside the labeler; none: the labeler's labels are the pool's."""
     combine: Literal["dawid-skene", "majority"] = "dawid-skene"
     """How votes become one label: dawid-skene learns from the votes alone how far to trust whom; majority counts."""
+    errors: bool = True
+    """Rank the labels of the seed by how wrong they look to labelers that did not learn from them (needs
+    train.calibration_folds); it proposes, and changes none."""
     certify: Certify | None = None
     """Ask for a certificate: labels are then accepted image by image, as far as it reaches, and not at all without."""
     audit: Audit = Audit()

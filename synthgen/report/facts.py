@@ -18,8 +18,8 @@ PARTS = ("seed", "pool", "pool_truth", "test")
 COUNTED = 2000  # samples of a part whose objects are counted; more are estimated from these
 LISTED = 20                                      # dropped and quarantined items that are named; the rest is counted
 TITLES = {"0-ingest": "ingest", "1-committee": "committee", "1-generate": "generate", "2-filter": "filter",
-          "2-screen": "screen", "3-mix": "mix", "4-train": "train", "5-votes": "votes", "5-label": "label",
-          "5-queue": "queue", "5-doubt": "doubt", "5-certify": "certify", "6-evaluate": "evaluate",
+          "2-screen": "screen", "3-mix": "mix", "4-train": "train", "5-errors": "label errors", "5-votes": "votes",
+          "5-label": "label", "5-queue": "queue", "5-doubt": "doubt", "5-certify": "certify", "6-evaluate": "evaluate",
           "7-export": "export"}
 
 
@@ -50,6 +50,7 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
         "synthetic": _synthetic(run),
         "filter": run.of("2-filter", "summary.json"),
         "mix": run.of("3-mix", "summary.json"),
+        "label_errors": run.of("5-errors", "summary.json"),
         "label": _label(run),
         "certificate": run.of("5-certify", "certificate.json"),
         "scores": {

@@ -18,6 +18,7 @@ from synthgen.report.learned import learned
 from synthgen.report.pictures import HITS, album, legend
 from synthgen.report.seen import seen, taken_out
 from synthgen.report.source import OnDisk
+from synthgen.report.suspects import suspects
 from synthgen.types import Json
 
 HERE = Path(__file__).parent
@@ -72,6 +73,7 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
             taken=taken_out(run, shown.stretch, longest),
             filtered=filtered(run, shown.stretch, longest),
             learned=learned(run, shown.stretch),
+            suspects=suspects(run, shown.stretch, longest),
             benchmark=charts_of(benchmark) if benchmark else [],
             classify=classify,
             legend=legend(facts["classes"])[:LEGEND],

@@ -16,7 +16,8 @@ import synthgen.cli
 from synthgen import errors
 from synthgen.cli import COMMANDS, Entry, common, main
 
-OURS = ("validate", "schema", "explain", "ls", "cat", "cp", "doctor", "review")
+OURS = ("validate", "schema", "explain", "ls", "cat", "cp", "doctor", "review", "errors",
+        "consensus")
 HEAVY = ("torch", "pytorch_lightning", "albumentations", "matplotlib", "scipy", "pycocotools")
 FAKES = Path(__file__).parents[1] / "fakes"
 
