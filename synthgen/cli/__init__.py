@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Work": {
         "run": Entry("synthgen.cli.run:command", "Do what a recipe says; go on where an earlier run ended."),
         "label": Entry("synthgen.cli.label:command", "Label images with the labeler of a run."),
+        "review": Entry("synthgen.cli.review:command", "Let people review labels, here or in another tool."),
         "export": Entry("synthgen.cli.export:command", "Write a run's labelled dataset in another format."),
     },
     "Judge": {

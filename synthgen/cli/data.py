@@ -25,7 +25,8 @@ from synthgen.images import MAX_PIXELS
 from synthgen.store import new_folder
 from synthgen.types import Json, Sample
 
-TOGETHER = ("yolo", "imagefolder")                    # formats that hold the parts of a split in one dataset
+# Formats that hold the parts of a split in one dataset.
+TOGETHER = ("yolo", "imagefolder", "voc", "cvat", "labelstudio")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -230,7 +231,7 @@ def split(
     """Split the images of PATH into parts under the new folder DST.
 
     An image's part follows from the hash of its file name and the seed; image classes are shared out evenly.
-    yolo and imagefolder hold all parts in one dataset, other formats get a folder per part.
+    yolo, imagefolder, voc, cvat and labelstudio hold all parts in one dataset, other formats get a folder per part.
     """
     source = _Source(path, source_format, given, bits, max_pixels)
     target = target or source.format

@@ -12,7 +12,8 @@ from synthgen.cli.common import overrides_option, recipe_argument, say
 @click.command("export")
 @recipe_argument
 @overrides_option
-@click.option("--to", "target", required=True, help="Format: coco, yolo, masks, imagefolder, shards.")
+@click.option("--to", "target", required=True,
+              help="Format: coco, yolo, voc, cvat, labelstudio, masks, imagefolder, shards.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="New folder for the dataset.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the format. Repeatable.")
 @click.option("--strict", is_flag=True, help="Write nothing when the format cannot hold everything.")

@@ -9,11 +9,17 @@ from typing import cast, get_args
 import numpy as np
 
 from synthgen.formats.rle import merge
-from synthgen.geometry import rle_boxes, touches_border
+from synthgen.geometry import mask_from_polygons, rle_boxes, touches_border
 from synthgen.types import Empty, Json, Kind, KnownBy, Labels, Origin, Reviewed, Rle, Sample, Size, State
 
 GIVEN = Origin("real", "user", known_by="person")
 Box = tuple[float, float, float, float]                   # x0 y0 x1 y1 px, max exclusive
+
+
+def box_mask(box: Box, size: Size) -> Rle:
+    """The pixels of a box, as run lengths."""
+    x0, y0, x1, y1 = box
+    return mask_from_polygons([np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])], size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from synthgen.images import list_images
 from synthgen.types import Labels, Sample
 
 HOLDS: frozenset[Part] = frozenset({"image_class", "empty", "split"})
-RESERVED = {"images", "masks", "labels", "annotations"}             # of other formats
+RESERVED = {"images", "masks", "labels", "annotations", "JPEGImages", "Annotations", "SegmentationClass",
+            "SegmentationObject", "ImageSets"}  # of other formats
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))

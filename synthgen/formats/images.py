@@ -25,7 +25,7 @@ class Images:
         if not path.is_dir():
             return False
         folders = {p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")}
-        labelled = any(p.suffix in (".json", ".tar", ".yaml", ".yml") for p in path.iterdir())
+        labelled = any(p.suffix in (".json", ".tar", ".yaml", ".yml", ".xml") for p in path.iterdir())
         files = list_images(path)
         return (
             bool(files) and not labelled and (folders == {"images"} or any(f.parent == path for f in files))

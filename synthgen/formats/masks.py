@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -33,6 +32,7 @@ from synthgen.formats.gather import (
     image_facts_to_json,
 )
 from synthgen.formats.losses import Losses, Part
+from synthgen.formats.palette import write_palette
 from synthgen.formats.rle import regions
 from synthgen.geometry import areas, decode, encode
 from synthgen.images import list_images, png_bytes, read_ids
@@ -147,7 +147,7 @@ class Masks:
                 (folder / "masks" / f"{stem}.png").write_bytes(png_bytes(ids.astype(np.uint16)))
                 entries[f"{stem}.png"] = {"instances": instances, **image_facts_to_json(sample)}
             else:
-                _write_palette(folder / "masks" / f"{stem}.png", ids.astype(np.uint8))
+                write_palette(folder / "masks" / f"{stem}.png", ids.astype(np.uint8))
         if self.kind == "instance":
             write_json(folder / "instances.json", {"classes": list(classes), "masks": entries})
         else:
@@ -287,15 +287,3 @@ def _id_map(labels: Labels, classes: Sequence[str], kind: Literal["instance", "c
         score = {} if labels.scores[k] == 1 else {"score": round(float(labels.scores[k]), 6)}
         known[str(k + 1)] = {"class": classes[labels.classes[k]], **score, **facts_to_json(labels, k)}
     return ids, known
-
-
-def _write_palette(path: Path, ids: NDArray[np.uint8]) -> None:
-    """An 8-bit palette PNG with the colours of Pascal VOC: looks like a picture, holds indices."""
-    colours = np.zeros((256, 3), np.uint8)
-    for k in range(256):
-        for bit in range(8):
-            for channel in range(3):
-                colours[k, channel] |= ((k >> (3 * bit + channel)) & 1) << (7 - bit)
-    image = PIL.Image.fromarray(ids).convert("L")
-    image.putpalette(colours.reshape(-1).tolist())
-    image.save(path, "PNG")

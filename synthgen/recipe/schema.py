@@ -43,7 +43,8 @@ class Source(Section):
     path: Path
     """Folder (or COCO file), relative to the recipe file."""
     format: Annotated[str, Field(examples=["coco"])] = "auto"
-    """How it is written: coco | yolo | imagefolder | masks | images | shards, or auto to look."""
+    """How it is written: coco | yolo | voc | cvat | labelstudio | imagefolder | masks | images | shards, or auto
+    to look."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take only the first so many images; with limit_per_class, of each class."""
     limit_per_class: bool = False

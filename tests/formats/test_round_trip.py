@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 
 from synthgen.formats import Format, Reading
 from synthgen.formats.coco import Coco
+from synthgen.formats.cvat import Cvat
+from synthgen.formats.labelstudio import LabelStudio
 from synthgen.formats.masks import Masks
 from synthgen.formats.shards import Shards
+from synthgen.formats.voc import Voc
 from synthgen.formats.yolo import Yolo
 from synthgen.geometry import encode, labels_from_masks
 from synthgen.store import labels_to_json
 from synthgen.types import Sample
 
 EXACT: dict[str, Format] = {"coco": Coco(), "coco polygons": Coco(segmentation="polygon"), "masks": Masks(),
-                            "shards": Shards()}
+                            "shards": Shards(), "voc": Voc(), "cvat": Cvat(), "labelstudio": LabelStudio()}
 Make: TypeAlias = Callable[..., Sample]
 Read: TypeAlias = Callable[..., Any]
 
@@ -69,7 +72,7 @@ def test_any_pixels_come_back_or_yolo_reports_a_loss(h: int, w: int, share: floa
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32))
-@pytest.mark.parametrize("name", ["coco", "coco polygons", "shards"])
+@pytest.mark.parametrize("name", ["coco", "coco polygons", "shards", "cvat", "labelstudio"])
 def test_any_overlapping_pixels_come_back_exactly(name: str, h: int, w: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     masks = rng.random((n, h, w)) < rng.random((n, 1, 1))
@@ -88,7 +91,7 @@ FACTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["coco", "shards", "masks"])
+@pytest.mark.parametrize("name", ["coco", "shards", "masks", "voc", "cvat", "labelstudio"])
 def test_what_is_known_of_instances_comes_back(name: str, sample: Make, read: Read, tmp_path: Path,
                                                class_names: Any) -> None:
     a, b = np.zeros((2, 9, 9), bool)
