@@ -51,10 +51,6 @@ def automation_bias(decisions: Iterable[Decision], prelabels: Mapping[str, Label
     of which chance decided whether people saw it: the audit, not the queue of doubtful ones. An image agrees when the
     same class is given to it, or when every object has a partner of its class at an IoU of 0.5 or more and none is
     over; the same is asked of both sides, since nobody draws a hidden outline again pixel by pixel.
-
-    The interval is exact, if wide: each share lies in its Clopper–Pearson interval at the root of `level`, the two are
-    independent, so both do with probability `level` or more, and then the difference lies between the differences
-    of their ends.
     """
     counts = {False: [0, 0], True: [0, 0]}
     for decision in {d.image: d for d in decisions if d.answered}.values():
@@ -63,9 +59,18 @@ def automation_bias(decisions: Iterable[Decision], prelabels: Mapping[str, Label
             counts[decision.blind][0] += agree(model, decision.labels)
             counts[decision.blind][1] += 1
     (a, n), (b, m) = counts[False], counts[True]
-    (low_a, high_a), (low_b, high_b) = (clopper_pearson(k, of, math.sqrt(level)) for k, of in ((a, n), (b, m)))
     value = a / n - b / m if n and m else math.nan
-    return Bias((a, n), (b, m), value, (low_a - high_b, high_a - low_b), level)
+    return Bias((a, n), (b, m), value, exact_difference((a, n), (b, m), level), level)
+
+
+def exact_difference(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> Interval:
+    """Interval of the difference of two shares k / n of different images that covers it with `level` or more, always.
+
+    Each share lies in its Clopper–Pearson interval at the root of `level`; the two are independent, so both do at once
+    with `level` or more, and then the difference lies between the differences of the ends. Wider than need be.
+    """
+    (low_a, high_a), (low_b, high_b) = (clopper_pearson(k, n, math.sqrt(level)) for k, n in (first, second))
+    return low_a - high_b, high_a - low_b
 
 
 def agree(model: Labels, person: Labels, iou: float = IOU) -> bool:

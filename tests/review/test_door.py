@@ -187,16 +187,20 @@ def changed(**more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 @pytest.mark.parametrize(("what", "said"), [
     (changed(**{"class": 2}), "class"), (changed(**{"class": -1}), "class"), (changed(**{"class": True}), "class"),
     (changed(**{"class": 0.0}), "class"), (changed(**{"class": "0"}), "class"), (changed(path="/etc"), "must be"),
-    (changed(runs=[]), "runs"), (changed(runs=None), "runs"), (changed(runs="12"), "runs"), (changed(runs=[1]), "add up"),
+    (changed(runs=[]), "runs"), (changed(runs=None), "runs"), (changed(runs="12"), "runs"),
+    (changed(runs=[1]), "add up"),
     (changed(box=[0, 0, 2, 2], runs=[4]), "no pixel"), (changed(box=[0, 0, 2, 2], runs=[1, 4]), "add up"),
     (changed(box=[0, 0, 2, 2], runs=[5, -1]), "add up"), (changed(box=[0, 0, 2, 2], runs=[1, 0, 3]), "above 0"),
-    (changed(box=[0, 0, 2, 2], runs=[1, True, 2]), "runs"), (changed(box=[0, 0, 2, 2], runs=[0, 1, 1, 1, 1, 0]), "runs"),
+    (changed(box=[0, 0, 2, 2], runs=[1, True, 2]), "runs"),
+    (changed(box=[0, 0, 2, 2], runs=[0, 1, 1, 1, 1, 0]), "runs"),
     (changed(box=[0, 0, 2, 2], runs=[0, 2**64]), "add up"), (changed(box=[0, 0, 10**9, 10**9], runs=[0, 1]), "leaves"),
-    (changed(box=[-1, 0, 2, 2]), "leaves"), (changed(box=[2, 0, 2, 2]), "empty"), (changed(box=[0, 0, 2.5, 2]), "whole"),
+    (changed(box=[-1, 0, 2, 2]), "leaves"), (changed(box=[2, 0, 2, 2]), "empty"),
+    (changed(box=[0, 0, 2.5, 2]), "whole"),
     (changed(box=[0, 0, 2]), "box"), (changed(box="0022"), "box"),
 ])  # fmt: skip
-def test_objects_that_cannot_be_are_refused_by_name(client: TestClient, session: Session,
-                                                    what: Callable[[dict[str, Any]], dict[str, Any]], said: str) -> None:
+def test_objects_that_cannot_be_are_refused_by_name(
+    client: TestClient, session: Session, what: Callable[[dict[str, Any]], dict[str, Any]], said: str
+) -> None:
     id_ = session.ids[0]
     objects = objects_of(client, id_)
     objects[0] = what(objects[0])
@@ -210,7 +214,8 @@ def test_objects_that_cannot_be_are_refused_by_name(client: TestClient, session:
 def test_objects_that_overlap_are_refused(client: TestClient, session: Session) -> None:
     one = {"class": 0, "box": [0, 0, 2, 2], "runs": [0, 4]}
     other = {"class": 0, "box": [1, 1, 2, 2], "runs": [0, 1]}
-    found = client.post(f"/api/decide/{session.ids[0]}", json={"action": "redraw", "seconds": 1, "objects": [one, other]})
+    said = {"action": "redraw", "seconds": 1, "objects": [one, other]}
+    found = client.post(f"/api/decide/{session.ids[0]}", json=said)
     assert found.status_code == 400
     assert "overlaps" in found.text
 
