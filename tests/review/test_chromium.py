@@ -1,4 +1,4 @@
-"""A review of the tiny project in a real Chromium, by keyboard alone; the decisions on disk are those that were made."""
+"""A review of the tiny project in a real Chromium, by keyboard alone; on disk stands what was decided."""
 
 from __future__ import annotations
 

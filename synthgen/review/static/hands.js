@@ -144,7 +144,7 @@ export class Hands {
     const { view } = this;
     if (!view.cursor) this.cursor(0, 0);
     if (this.down) this.lift();
-    else this.press(this.tool === "polygon" || this.tool === "box" ? snapped(view.cursor) : view.cursor);
+    else this.press(this.tool === "polygon" || this.tool === "box" ? snapped(view.cursor, this.scene) : view.cursor);
   }
 
   #listen() {
@@ -197,5 +197,5 @@ export class Hands {
 
 const corners = ([ax, ay], [bx, by]) => [[ax, ay], [bx, ay], [bx, by], [ax, by]];
 
-// By the keyboard corners lie on corners of pixels, so that areas are whole pixels.
-const snapped = ([x, y]) => [Math.floor(x), Math.floor(y)];
+// By the keyboard corners lie on corners of pixels; in the last column and row, on the border of the image.
+const snapped = ([x, y], { width, height }) => [x >= width - 1 ? width : Math.floor(x), y >= height - 1 ? height : Math.floor(y)];
