@@ -193,7 +193,8 @@ def _tell(session: Session, truths: list[Labels], done: list[tuple[str, int]], w
     blind = np.array([d.blind for d in made])
     keys = np.array([n for _, n in done])
     print(f"\nminutes per tile, measured by the page: mean {seconds.mean() / 60:.3f}, "
-          f"median {np.median(seconds) / 60:.3f} (pre-label shown {seconds[~blind].mean() / 60:.3f}, hidden {seconds[blind].mean() / 60:.3f})")
+          f"median {np.median(seconds) / 60:.3f} (pre-label shown {seconds[~blind].mean() / 60:.3f}, "
+          f"hidden {seconds[blind].mean() / 60:.3f})")
     print(f"keys per tile: mean {keys.mean():.0f} (pre-label shown {keys[~blind].mean():.0f}, "
           f"hidden {keys[blind].mean():.0f}); at a person's 3 keys a second that would be "
           f"{keys.mean() / 3 / 60:.2f} minutes, thinking not counted")

@@ -202,16 +202,21 @@ export class View {
     this.#twice(c, "#fff", 2 * ratio, chosen);
   }
 
-  // Of a large image far away: a frame round the selected object.
+  // Of a large image far away: a frame round the selected object, looked for when it or its pixels change.
   #frame(c) {
-    const { scene } = this, id = scene.selected + 1;
-    let [x0, y0, x1, y1] = [scene.width, scene.height, 0, 0];
-    scene.ids.forEach((other, at) => {
-      if (other !== id) return;
-      const x = at % scene.width, y = Math.floor(at / scene.width);
-      [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x + 1), Math.max(y1, y + 1)];
-    });
-    if (x0 < x1) this.#rectangle(c, [x0, y0, x1, y1], "#fff", 2 * this.ratio);
+    const { scene } = this, { width, ids, selected } = scene, key = `${scene.id} ${selected} ${scene.steps.length}`;
+    if (this.framed?.key !== key) {
+      const box = [scene.width, scene.height, 0, 0], id = selected + 1;
+      for (let at = ids.indexOf(id); at >= 0; at = ids.indexOf(id, at + 1)) {
+        const x = at % width, y = Math.floor(at / width);
+        box[0] = Math.min(box[0], x);
+        box[1] = Math.min(box[1], y);
+        box[2] = Math.max(box[2], x + 1);
+        box[3] = y + 1;
+      }
+      this.framed = { key, box };
+    }
+    if (this.framed.box[2]) this.#rectangle(c, this.framed.box, "#fff", 2 * this.ratio);
   }
 
   #rectangle(c, [x0, y0, x1, y1], colour, width) {
