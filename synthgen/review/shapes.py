@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import DataError
-from synthgen.geometry import decode, encode_crop, rle_boxes, touches_border
+from synthgen.formats.rle import unpack
+from synthgen.geometry import encode_crop, rle_boxes, touches_border
 from synthgen.types import Json, Labels, Rle, Size, Task
 
 MOST_OBJECTS = 65_534  # the page keeps ids in 16 bits
@@ -28,10 +29,21 @@ def to_wire(labels: Labels) -> list[Json]:
         runs = None
         if labels.masks is not None:
             x0, y0, x1, y1 = box = [int(v) for v in box]
-            runs = _runs(decode([labels.masks[k]], labels.size)[0, y0:y1, x0:x1])
+            runs = _runs(_crop(labels.masks[k], (x0, y0, x1, y1), labels.size[0]))
         found.append({"class": int(labels.classes[k]), "box": box, "runs": runs,
                       "score": round(float(labels.scores[k]), 4), "state": labels.states[k]})
     return found
+
+
+def _crop(rle: Rle, box: tuple[int, int, int, int], height: int) -> NDArray[np.bool_]:
+    """The box's part of a mask that lies in it; only its columns are unpacked, however large the image is."""
+    x0, y0, x1, y1 = box
+    edges = np.cumsum(unpack(rle)).clip(x0 * height, x1 * height)
+    lengths = np.diff(edges, prepend=x0 * height, append=x1 * height)
+    columns = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    # What follows the last run is background, also where the runs end with the object.
+    columns[int(edges[-1]) - x0 * height :] = False
+    return np.ascontiguousarray(columns.reshape(x1 - x0, height).T[y0:y1])
 
 
 def _runs(crop: NDArray[np.bool_]) -> list[int]:
