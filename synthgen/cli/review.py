@@ -24,7 +24,7 @@ if TYPE_CHECKING:
               help="Write a package for an annotation tool.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="With --to: new folder for the package.")
 @click.option("--images", "-n", type=click.IntRange(min=1), metavar="N",
-              help="With --to: how many images. Without: the queue, or all with labels to review.")
+              help="How many images, on the page or with --to. Without: the queue, or all with labels to review.")
 @click.option("--minutes", "-m", type=click.FloatRange(min=0, min_open=True), metavar="M",
               help="With --to: as many images as fit in so many minutes. With --take: the minutes that people spent, "
               "where the tool does not measure.")
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
               help="Take back what an annotation tool gave: a folder, a .zip or the file of labels.")
 @click.option("--format", "form", type=click.Choice(["cvat", "labelstudio", "voc", "yolo", "coco"]),
               help="With --take: how it is written. [default: it is looked at]")
-@click.option("--by", metavar="NAME", help="With --take: who did it, where the tool does not say. [default: you]")
+@click.option("--by", metavar="NAME",
+              help="Who decides on the page; with --take: who did it, where the tool does not say. [default: you]")
+@click.option("--browser/--no-browser", default=True, show_default=True,
+              help="Without --to and --take: open the page in a browser.")
 @click.option("--all", "everything", is_flag=True,
               help="With --take: somebody looked at every image, also at those without a change.")
 @json_option
 def command(
     run: str, overrides: tuple[str, ...], target: str | None, out: Path | None, images: int | None,
-    minutes: float | None, back: Path | None, form: str | None, by: str | None, everything: bool, as_json: bool,
+    minutes: float | None, back: Path | None, form: str | None, by: str | None, browser: bool, everything: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Let people review the labels of a run's pool: here, or in an annotation tool through --to and --take.
 
@@ -53,10 +57,10 @@ def command(
         raise click.UsageError("--to needs --out: the new folder for the package")
     if target is not None and images is not None and minutes is not None:
         raise click.UsageError("--images and --minutes both say how many; give one of the two")
-    if target is None and back is None:
-        _page()
     job, pool = _labelled(run_folder_of(run, overrides))
-    if target is not None:
+    if target is None and back is None:
+        _page(job, by, images, browser)
+    elif target is not None:
         assert out is not None
         _send(job, pool, target, out, images, minutes, as_json)
     else:
@@ -64,12 +68,12 @@ def command(
         _take(job, pool, back, form, by, minutes, everything, as_json)
 
 
-def _page() -> None:
-    from synthgen.errors import EnvironmentProblem
+def _page(job: Job, by: str | None, images: int | None, browser: bool) -> None:
+    import webbrowser
 
-    raise EnvironmentProblem(
-        "the review page is not part of this version; send the labels to a tool with --to, take them back with --take"
-    )
+    from synthgen.review import open_session, serve
+
+    serve(open_session(job, by, images), said=say, opened=webbrowser.open if browser else None)
 
 
 def _labelled(folder: Path) -> tuple[Job, Stored]:

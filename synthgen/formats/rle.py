@@ -20,7 +20,7 @@ def parse_rle(counts: Json, size: Size) -> Rle:
     """
     H, W = size
     if isinstance(counts, str):
-        runs = _unpack(counts)
+        runs = unpack(counts)
     elif isinstance(counts, list) and all(type(c) is int and abs(c) < 2**62 for c in counts):
         runs = np.asarray(counts, np.int64)
     else:
@@ -66,7 +66,8 @@ def merge(rles: Sequence[Rle], size: Size) -> Rle | None:
     return str(whole["counts"], "ascii")
 
 
-def _unpack(text: str) -> NDArray[np.int64]:
+def unpack(text: Rle) -> NDArray[np.int64]:
+    """Run lengths (R,) int64, zeros first, from COCO's string. Raises: DataError when it is damaged."""
     # Six bits per character from '0' on: five of the number, low ones first, and one for "more follows";
     # the highest bit of the last is the sign. From the fourth on, a run is the difference to the one
     # before the last.

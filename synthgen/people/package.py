@@ -59,8 +59,8 @@ def queued(pool: Stored, queue: Path, limit: int | None) -> list[Queued]:
     Raises: DataError when the queue is not such a list, names an image that the pool does not have, or when nothing
     waits and no limit is given.
     """
-    first = _queue(queue, {entry.id for entry in pool.entries})
-    waiting = [Queued(e.id, "to review") for k, e in enumerate(pool.entries) if _waits(pool.labels(k))]
+    first = read_queue(queue, {entry.id for entry in pool.entries})
+    waiting = [Queued(e.id, "to review") for k, e in enumerate(pool.entries) if waits(pool.labels(k))]
     if limit is None:
         if not (first or waiting):
             raise DataError("no label waits for a person; say how many images all the same: --images N")
@@ -72,7 +72,11 @@ def queued(pool: Stored, queue: Path, limit: int | None) -> list[Queued]:
     return list(found.values())
 
 
-def _queue(file: Path, known: set[str]) -> list[Queued]:
+def read_queue(file: Path, known: set[str]) -> list[Queued]:
+    """The queue that a run wrote, in its order; empty where there is none. known: ids of the pool.
+
+    Raises: DataError when it is no list of {"id", "why", "blind"}, or names an image that the pool does not have.
+    """
     if not file.is_file():
         return []
     try:
@@ -84,7 +88,8 @@ def _queue(file: Path, known: set[str]) -> list[Queued]:
     return found
 
 
-def _waits(labels: Labels | None) -> bool:
+def waits(labels: Labels | None) -> bool:
+    """Whether an instance, or the image's class, is left for a person."""
     return labels is not None and (
         "to_review" in (labels.states or ()) or (labels.image_class is not None and labels.image_state == "to_review")
     )
@@ -97,9 +102,10 @@ def pace(decisions: Sequence[Decision]) -> tuple[float, bool]:
 
 
 def as_shown(labels: Labels) -> Labels:
-    """The labels that a person is shown: without instances that the model's own threshold set aside."""
+    """The labels that a person is shown: without what the model's own threshold set aside, and without its ignored
+    pixels: a person answers for the whole image, and pixels that the model passes over would hide what it missed."""
     states = labels.states or ()
-    return replace(set_aside(labels, np.array([s == "ignored" for s in states], bool)), ignore=labels.ignore)
+    return replace(set_aside(labels, np.array([s == "ignored" for s in states], bool)), ignore=None)
 
 
 def write_package(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,6 @@ def test_a_package_taken_back_untouched_says_how_to_count_it(
 
 
 @pytest.mark.parametrize(("words", "code", "said"), [
-    ([], 7, "the review page is not part of this version"),
     (["--to", "cvat"], 2, "--to needs --out"),
     (["--out", "x"], 2, "--out needs --to"),
     (["--to", "cvat", "--take", "y", "--out", "x"], 2, "give one of the two"),
@@ -114,3 +114,16 @@ def test_what_is_asked_wrongly_is_said_in_a_line(words: list[str], code: int, sa
 def test_a_run_without_labels_is_told_to_run_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", str(tiny_recipe(tmp_path)), "--to", "coco", "--out", str(tmp_path / "p")]) == 3
     assert "there is no run here yet" in capsys.readouterr().err
+
+
+def test_without_a_tool_the_page_is_opened_for_what_waits(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import synthgen.review
+
+    asked: list[Any] = []
+    monkeypatch.setattr(synthgen.review, "serve", lambda session, **kinds: asked.append((session, kinds)))
+    assert main(["review", str(recipe), "--by", "ann", "--images", "2", "--no-browser"]) == 0
+    ((session, kinds),) = asked
+    assert session.by == "ann"
+    assert kinds["opened"] is None
