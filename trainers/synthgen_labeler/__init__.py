@@ -59,13 +59,17 @@ class LabelerTrainer:
         """Train; an interrupted training in the same folder goes on at its last checkpoint. With `pool` over 0 the
         folder also holds `pool.json`, which says whether learning from the pool was given up, and why.
 
-        Raises: DataError when the task is not one it knows, or there is nothing to train on.
+        Raises: DataError when the task is not one it knows, or there is nothing to train on, or no pool where `pool`
+        asks for one.
         """
         del val  # no checkpoint is chosen, so nothing is looked at meanwhile
         if context.task not in self.TASKS:
             raise DataError(f"the labeler does not do task {context.task} yet: give masks and use task instances")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
+        if self.pool and not len(pool):
+            raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
+                            "data.pool, or leave the option out")
         from synthgen_labeler.fitting import fit
 
         return fit(self, train, pool, context)

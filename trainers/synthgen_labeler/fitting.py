@@ -149,7 +149,7 @@ def _views(
     options: LabelerTrainer, pool: Dataset, shown: Sequence[Mapping[str, Json]], dense: bool, seed: int
 ) -> Unlabelled | None:
     """The pool's views, where the pool is looked at."""
-    if not options.pool or not len(pool):
+    if not options.pool:
         return None
     start, images = round(options.pool_from * options.steps), max(1, round(options.pool * options.batch))
     return Unlabelled(pool, shown, PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed))

@@ -10,13 +10,13 @@ from synthgen.types import Json, Mixture
 from synthgen_labeler.data import truth_of
 
 EXPECTED = 10  # a class is missed where the labels let expect this many images with it, and none came
-NEARLY_ALL, AT_MOST = 0.95, 0.5  # one class takes all where it holds over 95 % of what is kept, but half of the labels
+NEARLY_ALL, AT_MOST = 0.95, 0.5  # one class takes all where over 95 % are named so, but under half of the labels
 LOOKED_AT = 256
 
 
 class Watch(nn.Module):
     """Counts what is kept of each class over the last fifth of the steps (20 at least), and rings for good when
-    a class that the labels have was kept nowhere in them, or one class is nearly all that is kept.
+    a class that the labels have was kept nowhere in them, or nearly all was named one class.
 
     shows: (C,) share of the labelled images that show a class. shares: (C,) share of labelled pixels, or images.
     """
@@ -27,7 +27,7 @@ class Watch(nn.Module):
         self.length = max(20, steps // 5)
         whole = torch.int64
         self.register_buffer("images", torch.zeros(self.length, self.classes, dtype=whole))  # that keep a class
-        self.register_buffer("amounts", torch.zeros(self.length, self.classes, dtype=whole))  # pixels or images kept
+        self.register_buffer("amounts", torch.zeros(self.length, self.classes, dtype=whole))  # pixels or images
         self.register_buffer("shown", torch.zeros(self.length, dtype=whole))  # images in the batch
         self.register_buffer("recent", torch.zeros(2, self.classes + 1, dtype=whole))  # named and kept; all of them
         self.register_buffer("steps", torch.zeros((), dtype=whole))
@@ -45,12 +45,11 @@ class Watch(nn.Module):
         row = int(self._of("steps")) % self.length
         per_image = torch.stack([((classes == c) & certain).reshape(n, -1).sum(1) for c in range(C)], 1)  # (n, C)
         named = torch.bincount(classes[valid], minlength=C)
-        kept = per_image.sum(0)
         self._of("images")[row] = (per_image > 0).sum(0)
-        self._of("amounts")[row] = kept
+        self._of("amounts")[row] = named
         self._of("shown")[row] = n
         total = valid.sum().reshape(1)
-        self._of("recent").add_(torch.stack([torch.cat([named, total]), torch.cat([kept, total])]))
+        self._of("recent").add_(torch.stack([torch.cat([named, total]), torch.cat([per_image.sum(0), total])]))
         self._of("steps").add_(1)
         if int(self._of("steps")) >= self.length:
             self._ring()
@@ -76,7 +75,7 @@ class Watch(nn.Module):
             return (f"{over}, nothing was sure enough to be {names[missing]}, which {self.shows[missing]:.0%} of the "
                     "labelled images show")
         taking = int(self._of("taking_all"))
-        return (f"{over}, more than {NEARLY_ALL:.0%} of what was sure enough was {names[taking]}, which is "
+        return (f"{over}, more than {NEARLY_ALL:.0%} was taken for {names[taking]}, which is "
                 f"{self.shares[taking]:.0%} of the labels")
 
     def since(self) -> dict[str, Json]:
