@@ -51,7 +51,7 @@ class Watch(nn.Module):
         total = valid.sum().reshape(1)
         self._of("recent").add_(torch.stack([torch.cat([named, total]), torch.cat([per_image.sum(0), total])]))
         self._of("steps").add_(1)
-        if int(self._of("steps")) >= self.length:
+        if int(self._of("steps")) >= 2 * self.length:  # as long again, for the thresholds to come down first
             self._ring()
 
     def _ring(self) -> None:
