@@ -22,7 +22,7 @@ from synthgen.errors import DataError
 from synthgen.recipe.schema import ARM_NAMES
 from synthgen.run import job_of
 from synthgen.stages import filter, generate, ingest, training  # noqa: A004
-from synthgen.store import read_json
+from synthgen.store import read_json, write_json
 from synthgen.types import Context, Dataset, Mixture, silent
 
 
@@ -44,6 +44,8 @@ def notes(install: Any, project: Any) -> list[dict[str, Any]]:
                          "eagerness": self.eagerness, "pool": len(pool),
                          "ids": [s.id for s in train.samples], "weights": train.weights,
                          "known_by": sorted({s.origin.known_by for s in train.samples})})
+            if self.eagerness == 9:
+                write_json(context.folder / "pool.json", {"warning": "the pool was given up"})
             self.level = 100 if train.real.any() else 250
             return super().fit(train, val, pool, context)
 
@@ -171,6 +173,13 @@ def test_learning_from_the_pool_is_on_in_its_arms_alone_and_as_the_recipe_has_it
     project.change(train={"use": "noting", "calibration_folds": 0, "eagerness": 5.0})
     run(project, "benchmark.arms=[real, mixed, self-training]", "benchmark.seeds=1")
     assert {n["where"].stem: n["eagerness"] for n in notes} == {"real": 0, "mixed": 0, "self-training": 5}
+
+
+def test_what_a_trainer_warns_of_is_an_event(project: Any, notes: list[dict[str, Any]]) -> None:
+    project.change(train={"use": "noting", "calibration_folds": 0, "eagerness": 9.0})
+    bench, _ = run(project, "benchmark.arms=[real, self-training]", "benchmark.seeds=1")
+    said = [e for e in bench.job.events.read() if e["what"] == "warning"]
+    assert [(e["training"], e["why"]) for e in said] == [("self-training", "the pool was given up")]
 
 
 def test_the_pool_is_a_need_of_trainings_that_look_at_it_and_of_no_other(
