@@ -284,6 +284,7 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
     was saved labels the same after loading and is no pickle; a folder without a labeler is refused with a
     synthgen error. Calibrated on nothing it is as it was, and calibrated on something its scores stay in [0, 1].
     Where it says how sure it is (`Probabilistic`), its probabilities sum to 1, of each pixel or of the image.
+    What it names in SELF_TRAINING are options of its own, and while they are off a pool changes nothing.
 
     context: its folder is used for two trainings.
     Raises: AssertionError.
@@ -293,11 +294,16 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
     )
     before = [digest(s) for s in mixture.samples]
     images = tiny_images()
+    switches = getattr(trainer, "SELF_TRAINING", {})
+    unknown = sorted(set(switches) - set(plugins.option_names(type(trainer))))
+    assert not unknown, f"SELF_TRAINING names options that the trainer does not take: {', '.join(unknown)}"
+    off = bool(switches) and not any(getattr(trainer, name) for name in switches)
     labelers = []
     for name in ("once", "again"):
         folder = context.folder / name
         folder.mkdir()
-        labelers.append(trainer.fit(mixture, [], [], dataclasses.replace(context, folder=folder)))
+        pool = mixture.samples if off and name == "again" else []
+        labelers.append(trainer.fit(mixture, [], pool, dataclasses.replace(context, folder=folder)))
     labeler = labelers[0]
     assert isinstance(labeler, Labeler), (
         f"fit gave a {type(labeler).__name__}, which lacks one of label, features, save"

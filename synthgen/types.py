@@ -293,7 +293,10 @@ class Trainer(Protocol):
     """Makes a labeler; `load` gives back what `save` wrote.
 
     calibrate: the labeler with scores that mean what they say, from labelers that were trained without the
-    samples that they are paired with.
+    samples that they are paired with. A class that can learn from unlabelled images says so of itself: SELF_TRAINING,
+    a mapping of the options that switch it on to the values that do. One of them left out, 0, false or null means
+    that `fit` does not look at the pool; it never looks at labels there. Without SELF_TRAINING no pool is among the
+    needs of a training.
     """
 
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler: ...

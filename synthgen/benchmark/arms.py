@@ -10,7 +10,7 @@ import numpy as np
 
 from synthgen.augment import STRONG_CLASSIFY, STRONG_DENSE
 from synthgen.recipe.schema import ArmName, Recipe
-from synthgen.stages import Job, filter, generate, ingest, screen  # noqa: A004
+from synthgen.stages import Job, filter, generate, ingest, screen, training  # noqa: A004
 from synthgen.stages.weights import augment_of, classes_of, scaled, weights_of
 from synthgen.store import Joined, Stored, Subset
 from synthgen.types import Mixture
@@ -23,7 +23,8 @@ class Arm:
     """What one labeler is trained on.
 
     synthetic: none of it, what filter and gate left, or all that was made. teacher: the arm whose labeler labels the
-    pool for this one. strong: strong augmentation in place of the recipe's. share: of each batch that is real; None =
+    pool for this one. pool: the trainer's own learning from the pool is on; in all other arms it is off, whatever the
+    recipe says. strong: strong augmentation in place of the recipe's. share: of each batch that is real; None =
     the recipe's `mix.real`, or half where that is 1.
     """
 
@@ -32,6 +33,7 @@ class Arm:
     real: bool = True
     synthetic: Literal["none", "kept", "all"] = "none"
     teacher: ArmName | None = None
+    pool: bool = False
     strong: bool = False
     share: float | None = None
 
@@ -47,6 +49,9 @@ ARMS: Mapping[ArmName, Arm] = {
         Arm("pseudo", "labelled images and the pool, labelled by the arm real", teacher="real"),
         Arm("mixed+pseudo", "labelled, synthetic and pool images, labelled by the arm mixed", synthetic="kept",
             teacher="mixed"),
+        Arm("self-training", "labelled images, and the pool without labels", pool=True),
+        Arm("mixed+self-training", "labelled and synthetic images, and the pool without labels", synthetic="kept",
+            pool=True),
     )
 }
 
@@ -61,8 +66,10 @@ def wanted(recipe: Recipe) -> tuple[list[Arm], dict[str, str]]:
         arm = ARMS[name]
         if arm.synthetic != "none" and not makes:
             left_out[name] = "the recipe makes no synthetic images"
-        elif arm.teacher is not None and recipe.data.pool is None:
+        elif (arm.teacher is not None or arm.pool) and recipe.data.pool is None:
             left_out[name] = "the recipe names no pool"
+        elif arm.pool and not training.switches(recipe.train.use):
+            left_out[name] = f"the trainer {recipe.train.use} does not learn from unlabelled images"
         else:
             names += [n for n in (arm.teacher, name) if n is not None and n not in names]
     out = [ARMS[name] for name in sorted(names, key=list(ARMS).index)]

@@ -228,12 +228,14 @@ def _units(bench: Bench, job: Job, cell: Cell, arm: Arm) -> list[Unit]:
         pool = next(u for u in ingest.units(bench.job) if u.name == "0-ingest/pool")
         needs = {"code": CODE, **recipe.label.model_dump(mode="json"), "after": keys([taught, pool])}
         out.append(Unit(f"pool/{arm.name}", needs, partial(_label_pool, job, teacher, taught)))
+    options = training.options_of(recipe, arm.pool)
     needs = {
         "code": CODE,
         "use": recipe.train.use,
         "version": version_of("trainers", recipe.train.use),
-        "options": recipe.train.options,
-        "files": files_of(job, recipe.train.options),
+        "options": options,
+        "files": files_of(job, options),
+        **({"pool": training.pool_keys(bench.job)} if arm.pool else {}),
         "seed": cell.seed,
         "task": recipe.task,
         "share": share_of(arm, recipe),
@@ -275,7 +277,7 @@ def _train(job: Job, arm: Arm, folder: Path) -> None:
     if not len(mixed.samples):
         raise DataError(f"the arm {arm.name} has nothing to learn from: filter and gate left no synthetic image in "
                         f"{job.work.folder}; synthgen run says why")
-    training.fit(job, mixed, folder, arm.name)
+    training.fit(job, mixed, folder, arm.name, training.options_of(job.recipe, arm.pool))
     labeler = training.trainer(job).load(folder, job.device, job.threads)
     shown = {"real": int(mixed.real.sum()), "other": int((~mixed.real).sum())}
     write_json(folder / "scores.json", {"images": shown, "per_image": _scores(job, labeler)})

@@ -277,7 +277,8 @@ class Evaluate(Section):
     """Share of the synthetic samples that the gate may take out after generation, copies say, before it refuses."""
 
 
-ArmName = Literal["real", "real+augment", "synthetic", "mixed", "mixed-unfiltered", "pseudo", "mixed+pseudo"]
+ArmName = Literal["real", "real+augment", "synthetic", "mixed", "mixed-unfiltered", "pseudo", "mixed+pseudo",
+                  "self-training", "mixed+self-training"]
 ARM_NAMES: tuple[ArmName, ...] = get_args(ArmName)
 
 
@@ -286,7 +287,8 @@ class Benchmark(Section):
 
     arms: Annotated[tuple[ArmName, ...], Field(min_length=1)] = ARM_NAMES
     """What is compared: the seed alone, the same with strong augmentation, synthetic only, both, both without the
-    filter, seed and pseudo-labelled pool, all three. Arms that the recipe has no data for are left out, and said."""
+    filter, seed and pseudo-labelled pool, all three; seed and pool, and all three, where the labeler learns from the
+    pool while it is trained. Arms that the recipe has no data for are left out, and said."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 5
     """Repetitions, each with synthetic images and trainings of its own; fewer than 3 decide nothing."""
     seed_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()

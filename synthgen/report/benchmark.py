@@ -11,7 +11,7 @@ from synthgen.report.charts import FAINT, INK, MADE, POOL, REAL, Chart, svg
 from synthgen.store import write_atomic
 
 COLOURS = {"real": REAL, "real+augment": REAL, "synthetic": MADE, "mixed": MADE, "mixed-unfiltered": MADE,
-           "pseudo": POOL, "mixed+pseudo": POOL}
+           "pseudo": POOL, "mixed+pseudo": POOL, "self-training": POOL, "mixed+self-training": POOL}
 TONE = {"HELPS": "pass", "NON-INFERIOR": "pass", "HARMS": "fail", "INCONCLUSIVE": "warn"}
 
 
@@ -81,7 +81,8 @@ def _arms(axes: Any, rows: list[Mapping[str, Any]], metric: str) -> None:
 
 
 def _curves(axes: Any, lines: list[tuple[str, list[tuple[float, Mapping[str, Any]]]]], metric: str, of: str) -> None:
-    dashes = {"real+augment": "--", "synthetic": "--", "mixed-unfiltered": ":", "mixed+pseudo": "--"}
+    dashes = {"real+augment": "--", "synthetic": "--", "mixed-unfiltered": ":", "mixed+pseudo": "--",
+              "self-training": "-.", "mixed+self-training": ":"}
     for number, (name, points) in enumerate(lines):
         x = [size for size, _ in points]
         scores = [row["scores"][metric] for _, row in points]

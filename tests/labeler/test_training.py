@@ -20,7 +20,8 @@ from synthgen.seeds import rng_of
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Mixture, Origin, Sample
 from synthgen_labeler import LabelerTrainer, fitting
-from synthgen_labeler.data import Batches, Plan, truth_of, window
+from synthgen_labeler.data import Batches, Plan, truth_of
+from synthgen_labeler.views import window
 
 pytestmark = pytest.mark.slow  # trains, or runs the whole line again and again
 

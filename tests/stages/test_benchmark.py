@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,8 +20,9 @@ from synthgen.benchmark.trainings import Cell, bench_of, drawn, job_in, train_al
 from synthgen.cli import main
 from synthgen.errors import DataError
 from synthgen.recipe.schema import ARM_NAMES
-from synthgen.stages import filter, generate, ingest  # noqa: A004
-from synthgen.store import read_json
+from synthgen.run import job_of
+from synthgen.stages import filter, generate, ingest, training  # noqa: A004
+from synthgen.store import read_json, write_json
 from synthgen.types import Context, Dataset, Mixture, silent
 
 
@@ -33,13 +34,18 @@ def notes(install: Any, project: Any) -> list[dict[str, Any]]:
 
     @dataclass(kw_only=True, config=ConfigDict(extra="forbid"))
     class Noting(threshold):  # type: ignore[misc, valid-type]
+        SELF_TRAINING: ClassVar[dict[str, float]] = {"eagerness": 2.0}
         steps: int = 3
+        eagerness: float = 0.0
 
         def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Any:
             seen.append({"where": context.folder, "real": int(train.real.sum()), "other": int((~train.real).sum()),
                          "share": train.real_share, "augment": train.augment, "seed": context.seed,
+                         "eagerness": self.eagerness, "pool": len(pool),
                          "ids": [s.id for s in train.samples], "weights": train.weights,
                          "known_by": sorted({s.origin.known_by for s in train.samples})})
+            if self.eagerness == 9:
+                write_json(context.folder / "pool.json", {"warning": "the pool was given up"})
             self.level = 100 if train.real.any() else 250
             return super().fit(train, val, pool, context)
 
@@ -80,6 +86,10 @@ def test_every_arm_learns_from_what_its_name_says(project: Any, notes: list[dict
     assert counts["mixed-unfiltered"] == (seed, 6)
     assert counts["pseudo"] == (seed, 5)
     assert counts["mixed+pseudo"] == (seed, kept + 5)
+    assert counts["self-training"] == (seed, 0)
+    assert counts["mixed+self-training"] == (seed, kept)
+    assert {n["where"].stem for n in notes if n["eagerness"]} == {"self-training", "mixed+self-training"}
+    assert {n["pool"] for n in notes} == {5}
     assert of(notes, "pseudo")["known_by"] == ["model", "person"]
     assert of(notes, "real+augment")["augment"] == STRONG_DENSE
     assert of(notes, "real")["augment"] is None
@@ -137,12 +147,54 @@ def test_what_the_recipe_has_no_data_for_is_left_out_and_said(project: Any, note
     project.change(generate=[])
     bench, _ = run(project)
     found = analyse(bench)
-    assert {row["arm"] for row in found["arms"]} == {"real", "real+augment", "pseudo"}
-    assert set(found["left_out"]) == {"synthetic", "mixed", "mixed-unfiltered", "mixed+pseudo"}
+    assert {row["arm"] for row in found["arms"]} == {"real", "real+augment", "pseudo", "self-training"}
+    assert set(found["left_out"]) == {"synthetic", "mixed", "mixed-unfiltered", "mixed+pseudo", "mixed+self-training"}
     assert "was not measured: the recipe makes no synthetic images" in words.first_line(found)
     project.change(data={k: v for k, v in json.loads(project.recipe.read_text())["data"].items() if k != "test"})
     with pytest.raises(DataError, match="needs a locked test split"):
         bench_of(project.load(), silent)
+
+
+def test_arms_that_learn_from_the_pool_need_a_trainer_that_can_and_a_pool(
+    project: Any, notes: list[dict[str, Any]]
+) -> None:
+    project.change(train={"use": "threshold", "calibration_folds": 0})
+    left_out = bench_of(project.load("benchmark.arms=[self-training]"), silent).left_out
+    assert left_out == {"self-training": "the trainer threshold does not learn from unlabelled images"}
+    project.change(train={"use": "noting"})
+    project.change(data={k: v for k, v in json.loads(project.recipe.read_text())["data"].items() if k != "pool"})
+    left_out = bench_of(project.load("benchmark.arms=[self-training]"), silent).left_out
+    assert left_out == {"self-training": "the recipe names no pool"}
+
+
+def test_learning_from_the_pool_is_on_in_its_arms_alone_and_as_the_recipe_has_it(
+    project: Any, notes: list[dict[str, Any]]
+) -> None:
+    project.change(train={"use": "noting", "calibration_folds": 0, "eagerness": 5.0})
+    run(project, "benchmark.arms=[real, mixed, self-training]", "benchmark.seeds=1")
+    assert {n["where"].stem: n["eagerness"] for n in notes} == {"real": 0, "mixed": 0, "self-training": 5}
+
+
+def test_what_a_trainer_warns_of_is_an_event(project: Any, notes: list[dict[str, Any]]) -> None:
+    project.change(train={"use": "noting", "calibration_folds": 0, "eagerness": 9.0})
+    bench, _ = run(project, "benchmark.arms=[real, self-training]", "benchmark.seeds=1")
+    said = [e for e in bench.job.events.read() if e["what"] == "warning"]
+    assert [(e["training"], e["why"]) for e in said] == [("self-training", "the pool was given up")]
+
+
+def test_the_pool_is_a_need_of_trainings_that_look_at_it_and_of_no_other(
+    project: Any, notes: list[dict[str, Any]]
+) -> None:
+    def needs() -> Any:
+        return training.needs(job_of(project.load(), silent))
+
+    plain = needs()
+    assert "pool" not in plain
+    project.change(train={"use": "noting", "calibration_folds": 0, "eagerness": 1.0})
+    asked = needs()
+    assert list(asked["pool"]) == ["0-ingest/pool"]
+    (project.folder / "pool" / "more.png").write_bytes(next((project.folder / "pool").rglob("*.png")).read_bytes())
+    assert needs()["pool"] != asked["pool"]
 
 
 def test_the_answer_is_in_the_first_line_and_every_figure_comes_with_an_interval(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from synthgen.errors import DataError
-from synthgen.types import Context, Dataset, Labeler, Mixture
+from synthgen.types import Context, Dataset, Json, Labeler, Mixture
 
 if TYPE_CHECKING:
     from synthgen_labeler.inference import CompactLabeler
@@ -24,6 +24,7 @@ class LabelerTrainer:
     """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
 
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
+    SELF_TRAINING: ClassVar[Mapping[str, Json]] = {"pool": 1.0}
 
     weights: Literal["imagenet", "random"] | Path = "imagenet"
     """Encoder weights: imagenet (inside the installed package), random, or a .safetensors file."""
@@ -47,20 +48,31 @@ class LabelerTrainer:
     """Centres closer than this are one object's, px; null = a quarter of the labelled objects' median diameter."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights."""
+    pool: Annotated[float, Field(ge=0, le=32)] = 0.0
+    """Unlabelled images of the pool per labelled one in a batch; 0 = the pool is not looked at."""
+    pool_from: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the steps, from the start, that learns from labels alone before the pool comes in."""
+    pool_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of the pool's loss beside the labels'."""
 
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler:
-        """Train; an interrupted training in the same folder goes on at its last checkpoint.
+        """Train; an interrupted training in the same folder goes on at its last checkpoint. With `pool` over 0 the
+        folder also holds `pool.json`, which says whether learning from the pool was given up, and why.
 
-        Raises: DataError when the task is not one it knows, or there is nothing to train on.
+        Raises: DataError when the task is not one it knows, or there is nothing to train on, or no pool where `pool`
+        asks for one.
         """
-        del val, pool  # no checkpoint is chosen, so nothing is looked at meanwhile
+        del val  # no checkpoint is chosen, so nothing is looked at meanwhile
         if context.task not in self.TASKS:
             raise DataError(f"the labeler does not do task {context.task} yet: give masks and use task instances")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
+        if self.pool and not len(pool):
+            raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
+                            "data.pool, or leave the option out")
         from synthgen_labeler.fitting import fit
 
-        return fit(self, train, context)
+        return fit(self, train, pool, context)
 
     def calibrate(self, labeler: Labeler, held_out: Sequence[tuple[Labeler, Dataset]]) -> Labeler:
         """The labeler with the temperature that its siblings needed on images they had not seen (Guo et al. 2017)."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -19,6 +18,8 @@ from synthgen.geometry import decode, id_map
 from synthgen.seeds import rng_of, seed_of
 from synthgen.types import Image, Mixture, Sample
 from synthgen_labeler.targets import target_of
+from synthgen_labeler.unlabelled import Unlabelled
+from synthgen_labeler.views import resized, window
 
 CACHE_PIXELS = 400 * 128 * 128 * 16  # decoded samples kept in memory, in pixels
 
@@ -37,8 +38,10 @@ class Plan:
 class Batches(IterableDataset[dict[str, Tensor]]):
     """The batches from step `start()` on."""
 
-    def __init__(self, mixture: Mixture, augment: Augment, plan: Plan, start: Callable[[], int]) -> None:
-        self.mixture, self.augment, self.plan, self.start = mixture, augment, plan, start
+    def __init__(
+        self, mixture: Mixture, augment: Augment, plan: Plan, start: Callable[[], int], pool: Unlabelled | None = None
+    ) -> None:
+        self.mixture, self.augment, self.plan, self.start, self.pool = mixture, augment, plan, start, pool
         self._kept: dict[int, tuple[Image, NDArray[np.int32], NDArray[np.int64], int]] = {}
         self._pixels = 0
 
@@ -47,11 +50,12 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             yield self.batch(step)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Batch `step`: image (B, 3, crop, crop) float32 in [0, 1], and its targets."""
+        """Batch `step`: image (B, 3, crop, crop) float32 in [0, 1], and its targets; beside them the pool's views."""
         p = self.plan
         picks = self.mixture.draw(step / p.steps, p.batch, rng_of(seed_of(p.seed, "draw", step)))
         items = [self._item(int(k), seed_of(p.seed, "augment", step, slot)) for slot, k in enumerate(picks)]
-        return {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
+        labelled = {key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]}
+        return labelled | (self.pool.batch(step) if self.pool is not None else {})
 
     def _item(self, k: int, seed: int) -> dict[str, NDArray[Any]]:
         image, ids, classes, image_class = self._known(k)
@@ -87,12 +91,6 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         return self._kept[k]
 
 
-def resized(image: Image, side: int) -> Image:
-    """(side, side, 3): averaged where it shrinks, linear where it grows; the same in training and in use."""
-    how = cv2.INTER_AREA if max(image.shape[:2]) > side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side, side), interpolation=how), np.uint8)
-
-
 def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
     """Image, ids (−1 ignored), the classes of the instances, and the image's class (−1 = none).
 
@@ -112,29 +110,16 @@ def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64
     return sample.image, ids, labels.classes, -1 if labels.image_class is None else labels.image_class
 
 
-def window(
-    image: Image, ids: NDArray[np.int32], side: int, rng: np.random.Generator, *, pad: bool = True
-) -> tuple[Image, NDArray[np.int32]]:
-    """A random window of at most side × side px; with `pad` exactly that, and the padding is ignored."""
-    H, W = ids.shape
-    top, left = int(rng.integers(0, max(H - side, 0) + 1)), int(rng.integers(0, max(W - side, 0) + 1))
-    image, ids = image[top : top + side, left : left + side], ids[top : top + side, left : left + side]
-    below, right = side - ids.shape[0], side - ids.shape[1]
-    if pad and (below or right):
-        image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT).astype(np.uint8)
-        ids = cv2.copyMakeBorder(ids, 0, below, 0, right, cv2.BORDER_CONSTANT, value=-1).astype(np.int32)
-    return image, ids
-
-
 class Data(pl.LightningDataModule):
     """The training batches as Lightning wants them."""
 
-    def __init__(self, mixture: Mixture, augment: Augment, plan: Plan) -> None:
+    def __init__(self, mixture: Mixture, augment: Augment, plan: Plan, pool: Unlabelled | None = None) -> None:
         super().__init__()
-        self.mixture, self.augment, self.plan = mixture, augment, plan
+        self.mixture, self.augment, self.plan, self.pool = mixture, augment, plan, pool
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """One epoch is the whole training; on resume it begins at the step that was reached."""
         trainer = self.trainer
-        batches = Batches(self.mixture, self.augment, self.plan, lambda: trainer.global_step if trainer else 0)
+        batches = Batches(self.mixture, self.augment, self.plan, lambda: trainer.global_step if trainer else 0,
+                          self.pool)
         return DataLoader(batches, batch_size=None)

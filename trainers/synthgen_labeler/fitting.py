@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,22 @@ from torch import nn
 
 from synthgen.augment import CLASSIFY, DENSE, Augment
 from synthgen.seeds import seed_of
-from synthgen.types import Context, Mixture
+from synthgen.store import write_json
+from synthgen.types import Context, Dataset, Json, Mixture
 from synthgen_labeler import CHECKPOINT_EVERY
+from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.data import Data, Plan
 from synthgen_labeler.inference import CompactLabeler, Settings
 from synthgen_labeler.module import Training
 from synthgen_labeler.network import Shape, build
+from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
+from synthgen_labeler.watch import seen_in_labels
 
 if TYPE_CHECKING:
     from synthgen_labeler import LabelerTrainer
 
 CHECKPOINT = "last.ckpt"
+DENSE_VIEWS = 2  # strong views of a pool image: UniMatch's two, which keep each other's channels
 
 
 class Progress(pl.Callback):
@@ -39,22 +44,29 @@ class Progress(pl.Callback):
     def __init__(self, context: Context, every: int) -> None:
         self.context, self.every = context, every
         self.curve: list[list[float]] = []
+        self.pool: list[dict[str, Json]] = []
+        self.stopped: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far, kept in the checkpoint."""
-        return {"curve": self.curve}
+        return {"curve": self.curve, "pool": self.pool, "stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The curve up to the checkpoint."""
-        self.curve = state_dict["curve"]
+        self.curve, self.pool, self.stopped = (state_dict[key] for key in ("curve", "pool", "stopped"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """After each step."""
         step, total = trainer.global_step, int(trainer.max_steps)
+        pool: Consistency | None = pl_module.pool  # type: ignore[assignment]
+        if pool is not None and pool.watch.rung and self.stopped is None:
+            self.stopped = step
         if step % 10 == 0 or step == total:
             self.curve.append([step, round(float(outputs["loss"].detach()), 5)])
+            if "weak" in batch and pool is not None and self.stopped in (None, step):
+                self.pool.append(pool.facts(step))
         self.context.log("train", step, total)
         if step % self.every == 0 and step < total:
             part = self.context.folder / f".{CHECKPOINT}.part"
@@ -74,8 +86,8 @@ class FrozenNorm(pl.Callback):
                 module.eval()
 
 
-def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLabeler:
-    """Train a labeler on a mixture, in `context.folder`."""
+def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context) -> CompactLabeler:
+    """Train a labeler on a mixture, and on the pool where `options.pool` says so, in `context.folder`."""
     dense = context.task != "classify"
     torch.set_num_threads(context.threads)
     real = [train.samples[int(k)] for k in np.flatnonzero(train.real)[:64]] if dense else []
@@ -86,9 +98,17 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
         context.base / options.weights if isinstance(options.weights, Path) else options.weights,
         seed_of(context.seed, "network"),
     )
-    module = Training(network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed)
-    augment = Augment(train.augment if train.augment is not None else DENSE if dense else CLASSIFY)
-    data = Data(train, augment, Plan(options.steps, options.batch, options.crop, dense, context.seed))
+    shown = train.augment if train.augment is not None else DENSE if dense else CLASSIFY
+    views = _views(options, pool, shown, dense, context.seed)
+    term = None
+    if views is not None:
+        expected = seen_in_labels(train, len(context.classes), dense)
+        term = Consistency(len(context.classes) + dense, dense, *expected, options.steps - views.plan.start)
+    module = Training(
+        network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed, term,
+        options.pool_weight,
+    )
+    data = Data(train, Augment(shown), Plan(options.steps, options.batch, options.crop, dense, context.seed), views)
     progress = Progress(context, every=CHECKPOINT_EVERY)
     callbacks: list[pl.Callback] = [progress] + ([FrozenNorm()] if options.weights != "random" else [])
     checkpoint = context.folder / CHECKPOINT
@@ -117,9 +137,37 @@ def fit(options: LabelerTrainer, train: Mixture, context: Context) -> CompactLab
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
     checkpoint.unlink(missing_ok=True)
-    (context.folder / "curve.json").write_text(json.dumps({"step_loss": progress.curve}) + "\n")
+    curve = {"step_loss": progress.curve} | ({"pool": progress.pool} if views is not None else {})
+    (context.folder / "curve.json").write_text(json.dumps(curve) + "\n")
+    if views is not None and term is not None:
+        _say_of_pool(views, term, progress, context)
     settings = Settings(context.task, context.classes, radius=radius, side=options.crop)
     return CompactLabeler(module.average, settings, context.device, context.threads)
+
+
+def _views(
+    options: LabelerTrainer, pool: Dataset, shown: Sequence[Mapping[str, Json]], dense: bool, seed: int
+) -> Unlabelled | None:
+    """The pool's views, where the pool is looked at."""
+    if not options.pool:
+        return None
+    start, images = round(options.pool_from * options.steps), max(1, round(options.pool * options.batch))
+    return Unlabelled(pool, shown, PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed))
+
+
+def _say_of_pool(views: Unlabelled, term: Consistency, progress: Progress, context: Context) -> None:
+    """`pool.json`: what the pool was used for, and whether it was given up; a warning when it was."""
+    dense = views.plan.dense
+    why = term.watch.why((("background",) if dense else ()) + context.classes)
+    said = (f"learning from the pool was given up at step {progress.stopped}, and the labels alone were learned from "
+            f"then on: {why}. Label more images of what is missing, or train without the pool (pool: 0)") if why else ""
+    about = {
+        "images": len(views.pool), "per_batch": views.plan.images, "from_step": views.plan.start,
+        "stopped_at": progress.stopped, "warning": said,
+    }
+    write_json(context.folder / "pool.json", about)
+    if said:
+        warnings.warn(f"{context.folder}: {said}", RuntimeWarning, stacklevel=2)
 
 
 def _accelerator(device: str) -> str:

@@ -18,9 +18,9 @@ from torch import Tensor
 from synthgen.errors import DataError
 from synthgen.geometry import labels_from_ids
 from synthgen.types import Image, Labels, Size
-from synthgen_labeler.data import resized
 from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
+from synthgen_labeler.views import resized
 
 TILE, OVERLAP, MULTIPLE = 512, 96, 32
 BATCH = 8  # images whose class is asked for at a time

@@ -12,16 +12,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from synthgen.seeds import seed_of
+from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.network import Network
 from synthgen_labeler.targets import dense_loss
 
 
 class Training(pl.LightningModule):
-    """AdamW with two rates, warm-up and cosine; the EMA's decay ramps up as min(decay, (1 + t) / (10 + t))."""
+    """AdamW with two rates, warm-up and cosine; the EMA's decay ramps up as min(decay, (1 + t) / (10 + t)).
 
-    def __init__(self, network: Network, steps: int, rate: float, encoder_rate: float, decay: float, seed: int) -> None:
+    pool: the term of the unlabelled images, whose teacher is the averaged copy; pool_weight: of it beside the labels'.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        steps: int,
+        rate: float,
+        encoder_rate: float,
+        decay: float,
+        seed: int,
+        pool: Consistency | None = None,
+        pool_weight: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.pool, self.pool_weight = network, pool, pool_weight
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.steps, self.rate, self.encoder_rate, self.decay, self.seed = steps, rate, encoder_rate, decay, seed
 
@@ -34,6 +48,13 @@ class Training(pl.LightningModule):
             losses = dense_loss(out, batch, self.network.shape.classes)
         else:
             losses = {"class": F.cross_entropy(out, batch["class"], label_smoothing=0.1)}
+        told = None
+        if self.pool is not None:
+            self.average.eval()  # Lightning put it into training mode with the rest
+            told = self.pool(self.network, self.average, batch, seed_of(self.seed, "channels", self.global_step))
+        if told is not None:
+            # L = L_labels + w L_pool (FixMatch, algorithm 1); UniMatch halves the sum, which AdamW does not feel.
+            losses["pool"] = self.pool_weight * told
         loss: Tensor = torch.stack(list(losses.values())).sum()
         self.log_dict({f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/all": loss.detach()})
         return loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -121,9 +122,14 @@ class Network(nn.Module):
         with torch.no_grad():
             self.out.bias[shape.classes + 1] = -3.0  # centres are rare
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [0, 1] → (B, C, H, W) dense outputs, or (B, K) class logits."""
+    def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
+        """(B, 3, H, W) RGB in [0, 1] → (B, C, H, W) dense outputs, or (B, K) class logits.
+
+        keep: of each of the encoder's five maps, (B, C_i) that its channels are multiplied by.
+        """
         maps = self.encoder(self.prepared(x))
+        if keep is not None:
+            maps = [m * k[:, :, None, None] for m, k in zip(maps, keep, strict=True)]
         if not self.shape.dense:
             logits: Tensor = self.head(self.pooled(maps))
             return logits
