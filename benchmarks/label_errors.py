@@ -90,13 +90,14 @@ def fashion() -> tuple[list[Sample], set[str]]:
     return out, wrong
 
 
-def rows_of(samples: Sequence[Sample], task: Task, classes: tuple[str, ...], folds: int, steps: int) -> list[Row]:
+def rows_of(samples: Sequence[Sample], task: Task, classes: tuple[str, ...], folds: int,
+            options: dict[str, int]) -> list[Row]:
     """The ranked list, by labelers of k folds."""
     rows: list[Row] = []
     for fold in range(folds):
         mine = [s for i, s in enumerate(samples) if i % folds != fold]
         mix = Mixture(mine, np.ones(len(mine), bool), np.full(len(mine), 1 / len(mine)))
-        trainer = plugins.build("trainers", "labeler", {"steps": steps})
+        trainer = plugins.build("trainers", "labeler", options)
         with tempfile.TemporaryDirectory() as folder:
             labeler = trainer.fit(mix, [], [], Context(3, task, classes, Path(folder)))
         away = samples[fold::folds]
@@ -114,7 +115,7 @@ def told(name: str, hits: int, n: int) -> None:
 
 def on_nuclei(steps: int) -> None:
     tiles, planted = nuclei()
-    rows = rows_of(tiles, "instances", ("nucleus",), 2, steps)
+    rows = rows_of(tiles, "instances", ("nucleus",), 2, {"steps": steps})
     objects, first = sum(len(s.labels) for s in tiles), round(FIRST * len(rows))
     print(f"nuclei: {len(tiles)} tiles, {objects} given objects, 2 folds, {steps} steps; "
           f"list of {len(rows)}, first {first}")
@@ -138,7 +139,7 @@ def on_nuclei(steps: int) -> None:
 def on_fashion(steps: int) -> None:
     images, wrong = fashion()
     names = tuple(str(k) for k in range(10))
-    rows = rows_of(images, "classify", names, 3, steps)
+    rows = rows_of(images, "classify", names, 3, {"steps": steps, "crop": 32, "batch": 32})
     first = {row["id"] for row in rows[: round(FIRST * len(rows))]}
     print(f"fashion: {len(images)} images, 3 folds, {steps} steps; list of {len(rows)}, first {len(first)}")
     told("swapped in the first fifth", len(first & wrong), len(wrong))

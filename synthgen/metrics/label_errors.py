@@ -55,8 +55,8 @@ def suspects(name: str, given: Labels, found: Labels, probs: NDArray[np.float32]
     """
     if task == "classify":
         return _class_rows(name, given, found, probs)
-    if task == "segment" and probs is not None and given.masks is not None:
-        return _pixel_rows(name, given, probs)
+    if task == "segment" and probs is not None and (target := target_of(given)) is not None:
+        return _pixel_rows(name, target, probs)
     return _object_rows(name, given, found, probs)
 
 
@@ -104,16 +104,14 @@ def _class_rows(name: str, given: Labels, found: Labels, probs: NDArray[np.float
     return [_row(name, None, "class", score, {"class": given.image_class}, {"class": best})]
 
 
-def _pixel_rows(name: str, given: Labels, probs: NDArray[np.float32]) -> list[Row]:
+def _pixel_rows(name: str, target: NDArray[np.int64], probs: NDArray[np.float32]) -> list[Row]:
     """One row: the image's score, and of the pixels that are held for another class the class that most of them are
     held for."""
-    target = target_of(given)
     said = probs.argmax(0)
     differs = (target != IGNORE) & (said != target)
-    before = after = 0
+    before = after = 0  # of the pixels that differ, the commonest pair of what is given and what is said
     if differs.any():
-        pairs, counts = np.unique(np.stack([target[differs], said[differs]]), axis=1, return_counts=True)
-        before, after = (int(v) for v in pairs[:, counts.argmax()])
+        before, after = divmod(int(np.bincount(target[differs] * len(probs) + said[differs]).argmax()), len(probs))
     kind: Kind = "overlooked" if before == 0 else "made up" if after == 0 else "swapped"
     where = differs & (target == before) & (said == after)
     at = None if not differs.any() else {"class": after - 1 if after else None, **_place(*_of_mask(where))}

@@ -139,3 +139,10 @@ def test_the_order_does_not_depend_on_the_order_of_the_images() -> None:
     rows = suspects("b", RIGHT, discs(), None, "instances") + suspects("a", RIGHT, discs(), None, "instances")
     assert ranked(rows) == ranked(rows[::-1])
     assert [r["id"] for r in ranked(rows)] == ["a"] * 4 + ["b"] * 4
+
+
+def test_an_image_without_objects_is_judged_by_its_pixels_too() -> None:
+    probs = np.stack([np.full(SIZE, 0.9), np.full(SIZE, 0.1)]).astype(np.float32)
+    (row,) = suspects("a", Labels(SIZE), Labels(SIZE), probs, "segment")
+    assert row["score"] == pytest.approx(0.9)
+    assert row["suggested"] is None
