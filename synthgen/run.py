@@ -123,6 +123,10 @@ def run(
             _room(job.work.folder)
             job.events.add("stage", stage=stage)
             _make(job, stage, module.units(job), told)
+            if module is ingest:
+                # Which of people's answers are of this pool is known once the pool is.
+                _make(job, stage, [u for u in module.units(job) if job.work.why(u.name, u.needs)], told)
+                _keep_recipe(loaded, job)
             if module is evaluate:
                 verdict = evaluate.verdict(job)
                 _drop_stale(job, refused=verdict["verdict"] == "fail")

@@ -26,7 +26,7 @@ Json: TypeAlias = Any  # what json.dumps takes
 
 Task = Literal["instances", "segment", "detect", "classify"]
 Kind = Literal["real", "synthetic", "pseudo"]
-KnownBy = Literal["person", "construction", "condition", "joint", "model"]
+KnownBy = Literal["person", "simulated", "construction", "condition", "joint", "model"]
 State = Literal["accepted", "ignored", "to_review"]
 Reviewed = Literal["none", "model", "human"]
 Empty = Literal["unknown", "confirmed"]

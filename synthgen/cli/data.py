@@ -19,7 +19,7 @@ from synthgen import plugins
 from synthgen.cli.common import json_option, print_json, say
 from synthgen.cli.data_facts import Summary, kind_of, parts_of, shares_of
 from synthgen.errors import DataError, TooManyBadItems
-from synthgen.formats import Format, Loss, Problem, Reading, seal
+from synthgen.formats import Format, Loss, Problem, Reading
 from synthgen.formats.detect import detect, open_dataset
 from synthgen.images import MAX_PIXELS
 from synthgen.store import new_folder
@@ -149,9 +149,6 @@ def check(
     source = _Source(path, source_format, given, bits, max_pixels)
     for _ in source.samples():
         pass
-    void = seal.broken(path)
-    if void is not None:
-        source.problems.append(Problem(seal.FILE, "", void, "quarantined"))
     problems = sorted(source.problems, key=lambda p: (p.action, kind_of(p.what), p.file))
     if as_json:
         print_json({"format": source.format, "images": source.images,

@@ -11,6 +11,7 @@ from typing import cast
 from synthgen import plugins
 from synthgen.errors import DataError, PluginError
 from synthgen.formats import Format, Problem, Reading
+from synthgen.formats.seal import FILE, broken
 from synthgen.types import Sample
 
 
@@ -55,7 +56,7 @@ def format_of(path: Path, name: str = "auto") -> Format:
 
 def open_dataset(path: Path, format: str | Format, classes: Sequence[str], reading: Reading,  # noqa: A002
                  limit: int | None = None, limit_per_class: bool = False) -> Iterator[Sample | Problem]:
-    """Samples and Problems of a dataset, streamed.
+    """Samples and Problems of a dataset, streamed; a certificate in it that is void is a problem too.
 
     format: a format's name, "auto", or a format with options. limit: only the first so many samples, or, with
     limit_per_class, so many of each image class (samples without one are then left out).
@@ -63,6 +64,9 @@ def open_dataset(path: Path, format: str | Format, classes: Sequence[str], readi
     """
     reader = format_of(path, format) if isinstance(format, str) else format
     taken: Counter[int | None] = Counter()
+    void = broken(path) if path.is_dir() else None
+    if void is not None:
+        yield Problem(FILE, "", void, "repaired")
     for item in reader.read(path, classes, reading):
         if isinstance(item, Problem) or limit is None:
             yield item

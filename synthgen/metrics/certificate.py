@@ -6,7 +6,8 @@ the largest C whose mean loss is shown to be at most ε with confidence 1 − δ
 unit is the image, since pixels and objects of one image err together.
 
 The frame is that of PAC labels (Candès, Ilyas & Zrnic 2025, arXiv:2506.10908): the pool is finite and given, nothing
-is supposed to be independent or alike, and the only chance is the draw of the audit. The steps over the coverage are
+is supposed to be independent or alike, and the only chance is the draw of the audit. The labels and
+their order may not depend on the answers; the answers are never trained on. The steps over the coverage are
 tested in a fixed sequence, each at the whole δ (Angelopoulos et al. 2021, "Learn then Test", arXiv:2110.01052, section
 3.2): the procedure ends at the first that fails, so that the first wrong one is wrongly passed with at most δ.
 """
@@ -26,6 +27,7 @@ Ints = NDArray[np.int64]
 STEPS = 20  # coverages that are tried: 5 %, 10 %, …, 100 %
 START = 0.3  # share of the pool from which the sequence starts at the earliest: few audited images are a matter of luck
 SLACK = 0.5  # and where an audit with half the error that is asked for would pass
+MOST_PLANNED = 2000  # images: a larger audit is not planned for
 _GRID = 2000  # candidates for the mean of losses that are not 0 or 1
 
 
@@ -100,7 +102,7 @@ def most_loss(losses: ArrayLike, size: int, confidence: float) -> float:
     refuted = np.cumsum(growth, 1).max(1) >= -math.log(1 - confidence)
     refuted |= (left > 1).any(1)  # more loss than the items that are left could bear
     possible = ~refuted | (left < 0).any(1)  # the losses already seen make up for it alone
-    return float(m[possible].max())
+    return min(1.0, float(m[possible].max()) + 1 / _GRID)  # the truth may lie between two candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def certify(doubt: ArrayLike, audit: ArrayLike, losses: ArrayLike, max_error: fl
         seen = x[inside]
         bound = most_loss(seen, count, confidence) * (count / size if of == "output" else 1.0)
         mean = float(seen.mean()) if len(seen) else float("nan")
-        step = Step(count / size, count, len(seen), mean, bound, bound <= max_error)
+        step = Step(count / size, count, len(seen), mean, bound, len(seen) > 0 and bound <= max_error)
         steps.append(step)
         if not step.passed:
             break
@@ -186,7 +188,7 @@ def audit_needed(doubt: ArrayLike, losses: ArrayLike, max_error: float, confiden
                  rng: np.random.Generator, *, of: str = "accepted", power: float = 0.8,
                  draws: int = 60) -> int | None:
     """The smallest audit, of those tried, that certifies something with probability `power`, if the pool is like what
-    was seen; None when none up to the whole pool does.
+    was seen; None when none up to the whole pool, or up to MOST_PLANNED images of it, does.
 
     doubt, losses: (n,) of the images that were looked at. Pools of `size` images are drawn from them with replacement,
     audits from these pools; sizes grow by a quarter. A plan, not a promise: it takes the observed error for the true
@@ -196,16 +198,17 @@ def audit_needed(doubt: ArrayLike, losses: ArrayLike, max_error: float, confiden
     n = faultless_audit(size, max_error, confidence)
     if not len(losses) or n is None:
         return n
-    while n is not None and n <= size:
+    most, population = min(size, MOST_PLANNED), min(size, 4 * MOST_PLANNED)
+    while n is not None and n <= most:
         passed = 0
         for _ in range(draws):
-            pool = rng.integers(len(losses), size=size)
-            audit = rng.permutation(size)[:n]
+            pool = rng.integers(len(losses), size=population)
+            audit = rng.permutation(population)[:n]
             found = certify(doubt[pool], audit, losses[pool][audit], max_error, confidence, of)
             passed += found.best is not None
         if passed >= power * draws:
             return n
-        n = size if n < size < n * 5 / 4 else math.ceil(n * 5 / 4)
+        n = most if n < most < n * 5 / 4 else math.ceil(n * 5 / 4)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,9 +64,9 @@ def take(
     Raises: DataError when the path is no dataset of this format.
     """
     reader = cast(Format, plugins.build("formats", form, EACH.get(form, {})))
-    known: dict[str, Sent] = {}
+    known: dict[str, list[Sent]] = {}  # the last package first
     for one in sent:
-        known.setdefault(one.image, one)
+        known.setdefault(one.image, []).append(one)
     taken, found = Taken(), Found()
     with _whole(path, sent, pixels) as folder:
         for item in reader.read(folder, classes, Reading()):
@@ -77,7 +78,7 @@ def take(
             if match is None:
                 taken.strangers.append(name)
             else:
-                _decide(item, match, taken, found, form, by, at, everything)
+                _decide(item, _meant(item, match), taken, found, form, by, at, everything)
     # Of what one person said twice of one image, the last counts, as it would if it had come later.
     for decision, changes in found.values():
         taken.decisions.append(decision)
@@ -87,9 +88,22 @@ def take(
     return taken
 
 
+def _meant(item: Sample, sent: Sequence[Sent]) -> Sent:
+    """Which of several packages came back: one whose pre-label stands there unchanged, else the last that showed one if
+    any did; a pre-label of an older package that nobody touched is no person's work."""
+    for one in sent:
+        same = one.shown is not None and item.labels is not None and difference(one.shown, item.labels)
+        if same is not False and all(change.kind == "unchanged" for change in same):
+            return one
+    return next((one for one in sent if one.shown is not None), sent[0])
+
+
 def _decide(item: Sample, one: Sent, taken: Taken, found: Found, form: str, by: str, at: str,
             everything: bool) -> None:
     after = item.labels
+    if after is None and everything and one.shown is None:
+        # Nothing was shown, somebody looked, and nothing was drawn: there is nothing.
+        after = Labels(item.image.shape[:2], empty="confirmed", reviewed="human")
     if after is None:
         if one.shown is not None and (len(one.shown) or one.shown.image_class is not None):
             taken.unconfirmed.append(one.id)
@@ -166,7 +180,7 @@ def _opened(path: Path) -> Iterator[Path]:
                 if sum(info.file_size for info in archive.infolist()) > MAX_ZIP_BYTES:
                     raise DataError(f"{path}: it unpacks to more than {MAX_ZIP_BYTES >> 30} GiB; unpack it yourself")
                 archive.extractall(scratch)  # which drops roots and `..` from names, and makes no links
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: this is no .zip that can be unpacked ({error})") from None
         yield Path(scratch)
 

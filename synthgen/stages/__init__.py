@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from synthgen import plugins
 from synthgen.recipe.schema import Recipe
@@ -37,6 +38,7 @@ class Job:
     threads: int = 1
     say: Say = _silent
     prints: dict[str, str] = field(default_factory=dict)  # fingerprints of this call, each read once
+    once: dict[str, Any] = field(default_factory=dict)  # what this call read once, so that all its stages see the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image
-from synthgen.people.decisions import Decision, hash_labels
+from synthgen.people.decisions import Decision, Decisions, hash_labels
 from synthgen.stages import Job, ingest
 from synthgen.types import Labels
 from synthgen.work import key_of
@@ -38,10 +38,19 @@ def digest(job: Job) -> str:
     """Stands for the answers to the audit, for the needs; it changes when one of them does."""
     if job.recipe.label.audit.answers == "simulated":
         return next((key_of(u.needs) for u in ingest.units(job) if u.name == "0-ingest/pool_truth"), "none")
-    pool = ingest.part(job, "pool")
-    ids = {pool.entries[k].id for k in drawn(job)}
-    told = sorted((d.image, d.action, hash_labels(d.labels)) for d in decided(job).values() if d.id in ids)
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    known, here = said(job), ingest.hashes(job)
+    told = [(here[k], d.action, hash_labels(d.labels)) for k in drawn(job) if (d := known.get(here[k])) is not None]
+    return hashlib.sha256(repr(sorted(told)).encode()).hexdigest()
+
+
+def said(job: Job) -> dict[str, Decision]:
+    """Image hash → the last decision, a skip counted where there is no other: who looked and could not say has
+    answered too."""
+    folder = job.work.folder / ingest.PEOPLE
+    if "skipped" not in job.once:
+        every = Decisions(folder).every() if folder.is_dir() else []
+        job.once["skipped"] = {d.image: d for d in every if d.action == "skip"}
+    return {**job.once["skipped"], **ingest.decided(job)}
 
 
 def answers(job: Job) -> Answers:
@@ -54,8 +63,9 @@ def answers(job: Job) -> Answers:
     if job.recipe.label.audit.answers == "simulated":
         return Answers(picks, _simulated(job, picks), "simulated: labels kept aside (data.pool_truth) stand in for a "
                        "person")
-    known = decided(job)
-    found: list[Decision | None] = [known.get(hash_image(pool[k].image)) for k in picks]
+    ingest.set_apart_for_good(job)
+    known, here = said(job), ingest.hashes(job)
+    found: list[Decision | None] = [known.get(here[k]) for k in picks]
     missing = [pool.entries[k].id for k, d in zip(picks, found, strict=True) if d is None]
     if missing:
         raise WaitingForPeople(told(job.recipe.name, len(missing), len(picks), missing))

@@ -138,6 +138,7 @@ def _known(part: Part, recipe: Recipe) -> str:
         kept = "kept as far as the certificate reaches"
     words: dict[KnownBy, str] = {
         "person": "a person labelled them",
+        "simulated": "labels that were kept aside, in place of a person's answer",
         "construction": "by construction: the labels were drawn first, the image was made for them",
         "condition": "the image was generated to fit them",
         "joint": "generated together with the image",

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen import __version__
+from synthgen.errors import DataError
 from synthgen.metrics.accuracy import Record, score_image
 from synthgen.metrics.certificate import Certified, audit_needed, certify, most_loss, risk_coverage
-from synthgen.people.decisions import Decision
 from synthgen.recipe.schema import Certify
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, audit, doubt, ingest, keys, label
@@ -71,7 +71,7 @@ def _make(job: Job, folder: Path) -> None:
     given = [pool.labels(k) for k in range(len(pool))]
     settled = [label.settled(labels) for labels in given if labels is not None]
     doubts = doubt.doubts(job)
-    records = [None if right is None else score_image(settled[k], right)
+    records = [None if right is None else _record(settled[k], right, task, pool.entries[k].id)
                for k, right in zip(answers.drawn, answers.labels, strict=True)]
     losses = np.array([loss_of(r, task) for r in records])
     found = certify(doubts, answers.drawn, losses, rules.max_error, rules.confidence, rules.of)
@@ -80,19 +80,32 @@ def _make(job: Job, folder: Path) -> None:
     facts = _facts(job, rules, found, np.asarray(answers.drawn, np.int64), doubts, losses, len(pool))
     facts["audit"]["answers"] = answers.decided_by
     facts["classes"] = _per_class(job, settled, accepted, np.asarray(answers.drawn, np.int64), losses, rules)
+    people = {k: right for k, right in zip(answers.drawn, answers.labels, strict=True) if right is not None}
+    here, decided = ingest.hashes(job), ingest.decided(job)
+    others = {k: decided[h] for k, h in enumerate(here) if h in decided and k not in set(answers.drawn)}
+    people |= {k: d.labels for k, d in others.items() if d.answered}
+    rejected = {k for k, h in enumerate(here) if h in decided and decided[h].action == "reject"}
+    facts["waiting"] = int((~accepted).sum()) - sum(not accepted[k] for k in people) if rules.of == "output" else 0
     facts["words"] = in_words(facts)
     write_json(folder / FILE, facts)
-    people = {k: right for k, right in zip(answers.drawn, answers.labels, strict=True) if right is not None}
-    people |= {k: d.labels for k, d in _others(job, pool, set(answers.drawn)).items()}
-    changed = {str(k): labels_to_json(people[k] if k in people else settled[k] if accepted[k] else _waiting(given[k]))
+    changed = {str(k): labels_to_json(people[k] if k in people else settled[k] if accepted[k] and k not in rejected
+                                      else _waiting(given[k]))
                for k in range(len(pool))}
     write_json(folder / "labels.json", changed)
 
 
-def _others(job: Job, pool: Stored, but: set[int]) -> Mapping[int, Decision]:
-    """Images outside the audit that people answered, by index."""
-    at = {pool.entries[k].id: k for k in range(len(pool))}
-    return {at[d.id]: d for d in audit.decided(job).values() if d.answered and d.id in at and at[d.id] not in but}
+def _record(mine: Labels, right: Labels, task: Task, name: str) -> Record:
+    """The record of an image's labels against a person's answer.
+
+    Raises: DataError for an answer that cannot be compared: boxes where the task has masks.
+    """
+    if right.masks is None and not len(right):
+        right = replace(right, masks=())
+    if mine.masks is None and not len(mine):
+        mine = replace(mine, masks=())
+    if task == "segment" and right.masks is None:
+        raise DataError(f"the answer about {name} is boxes, and task segment is judged by masks: answer it with masks")
+    return score_image(mine, right)
 
 
 def loss_of(record: Record | None, task: Task) -> float:
@@ -139,6 +152,8 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
         "images": size,
         "accepted": best.accepted if best else 0,
         "bound": _rounded(best.bound) if best else None,
+        "bound_of_accepted": _rounded(min(1.0, best.bound * (size / best.accepted if rules.of == "output" else 1)))
+        if best else None,
         "observed": _rounded(best.loss) if best else None,
         "audit": {"images": len(drawn), "inside": best.seen if best else 0, "needed": needed,
                   "loss": _rounded(float(losses.mean())) if len(losses) else None,
@@ -156,21 +171,27 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
 
 def _per_class(job: Job, settled: Sequence[Labels], accepted: NDArray[np.bool_], drawn: NDArray[np.int64],
                losses: NDArray[np.float64], rules: Certify) -> list[Json]:
-    """For each class, the accepted images that show it by the model's word: each bound holds by itself."""
+    """For each class, the accepted images that show it by the model's word; the bounds hold together."""
     inside = accepted if accepted.any() else np.ones(len(settled), bool)
     out: list[Json] = []
+    each = 1 - (1 - rules.confidence) / len(job.recipe.classes)  # so that all bounds hold together (Bonferroni)
     for c, name in enumerate(job.recipe.classes):
-        shows = np.array([labels.image_class == c or c in labels.classes for labels in settled], bool) & inside
+        shows = np.array([labels.image_class == c or c in _shown(labels) for labels in settled], bool) & inside
         seen = losses[shows[drawn]]
         size = int(shows.sum())
-        bound = most_loss(seen, size, rules.confidence)
+        bound = most_loss(seen, size, each)
         mean = float(seen.mean()) if len(seen) else None
-        verdict = ("nothing to certify" if not size else "certified" if accepted.any() and bound <= rules.max_error
+        verdict = ("nothing to certify" if not size else "bound met" if accepted.any() and bound <= rules.max_error
                    else "too wrong" if mean is not None and mean > rules.max_error else "n too small"
                    if accepted.any() else "not certified")
         out.append({"class": name, "images": size, "audited": len(seen), "loss": None if mean is None else
                     _rounded(mean), "bound": _rounded(bound) if size else None, "verdict": verdict})
     return out
+
+
+def _shown(labels: Labels) -> set[int]:
+    """Classes of the objects that go out."""
+    return {int(c) for c, state in zip(labels.classes, labels.states or (), strict=True) if state == "accepted"}
 
 
 def _rounded(value: float) -> float | None:

@@ -47,13 +47,14 @@ def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]
     """
     yield from ((("seed", "seed"), sample) for sample in ingest.part(job, "seed"))
     yield from ((("generator", sample.id.rsplit("-", 1)[0]), sample) for sample in screen.kept(job))
-    for sample in certify.final(job):
+    played = set(ingest.audited(job)) if job.recipe.label.audit.answers == "simulated" else set()
+    for k, sample in enumerate(certify.final(job)):
         labels = sample.labels
         if labels is None or labels.image_state != "accepted":
             continue
         if labels.reviewed == "human":
-            simulated = job.recipe.label.audit.answers == "simulated"
-            sample = replace(sample, origin=Origin("real", "simulated" if simulated else "user"))
+            origin = Origin("real", "kept aside", known_by="simulated") if k in played else Origin("real")
+            sample = replace(sample, origin=origin)
         sure = only_accepted(labels)
         if len(sure) == len(labels) or getattr(writer, "holds_ignored", False):
             yield ("pool", "pool"), replace(sample, labels=sure)
@@ -83,8 +84,13 @@ def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
     # Last, since it lists the other files with their hashes.
     write_atomic(folder / croissant.FILE, croissant.as_text(croissant.croissant(facts, folder)).encode())
     promise = certify.certificate(job)
-    if promise is not None:
-        seal(folder, promise)
+    if promise is not None and not promise["waiting"]:
+        part = tally.parts.get(("pool", "pool"))
+        seal(folder, {**promise, "exported": {
+            "images": part.images if part else 0,
+            "note": "Pool images of this export, people's answers among them. Where they are fewer than were accepted, "
+            "this format cannot say that parts of an image are unknown, and the promise is about all that were "
+            "accepted, not about this selection of them."}})
     return losses
 
 

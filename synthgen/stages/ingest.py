@@ -20,13 +20,14 @@ from synthgen.people.decisions import Decision, Decisions, hash_labels
 from synthgen.recipe.schema import Source
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, keys
-from synthgen.store import Stored, without_labels, write_all, write_atomic, write_json
+from synthgen.store import Stored, read_json, without_labels, write_all, write_atomic, write_json
 from synthgen.types import Image, Origin, Sample
 from synthgen.work import fingerprint
 
 CODE = 1  # raised when what this stage writes changes its meaning
 PARTS = ("seed", "pool", "pool_truth", "test")
 PEOPLE = "people"  # folder in the run: what people decided; no stage ever removes it
+AUDITED, HASHES = "audited.json", "hashes.json"
 NEAR = 2.0  # grey levels, root mean square at 32 × 32 px: a re-encoded copy
 
 
@@ -56,25 +57,61 @@ def units(job: Job) -> list[Unit]:
 
 def part(job: Job, name: str) -> Stored:
     """The samples of an ingested part; empty when the recipe names none. What people answered joins the seed."""
-    answered = [job.work.path("0-ingest/people")] if name == "seed" else []
-    return Stored(job.work.path(f"0-ingest/{name}"), *(folder for folder in answered if folder.is_dir()))
+    joined = [job.work.path("0-ingest/people")] if name == "seed" and _answered(job) else []
+    return Stored(job.work.path(f"0-ingest/{name}"), *(folder for folder in joined if folder.is_dir()))
+
+
+def hashes(job: Job) -> list[str]:
+    """`hash_image` of the pool's images, in its order. An image is known by its pixels: its id is only its place."""
+    folder = job.work.path("0-ingest/pool")
+    mark = _mark(folder)
+    if "hashes" not in job.once or job.once["hashes"][0] != mark:
+        path = folder / HASHES
+        found = read_json(path) if path.is_file() else [hash_image(s.image) for s in Stored(folder)]
+        job.once["hashes"] = mark, found
+    return list(job.once["hashes"][1])
+
+
+def _mark(folder: Path) -> str:
+    done = folder / "done.json"
+    return str(read_json(done)["key"]) if done.is_file() else ""
 
 
 def decided(job: Job) -> dict[str, Decision]:
-    """Image hash → the last decision of people in this run's folder."""
-    folder = job.work.folder / PEOPLE
-    return Decisions(folder).latest() if folder.is_dir() else {}
+    """Image hash → the last decision of people in this run's folder. Read once: what is decided while a run works is
+    the next run's."""
+    if "decided" not in job.once:
+        folder = job.work.folder / PEOPLE
+        job.once["decided"] = Decisions(folder).latest() if folder.is_dir() else {}
+    return dict(job.once["decided"])
 
 
-def audited(job: Job, pool: str | None = None) -> tuple[int, ...]:
+def audited(job: Job) -> tuple[int, ...]:
     """Indices of the pool's images that the audit drew, in the order of the draw; empty where no certificate is asked
     for. The draw follows from the pool alone, not from the recipe's seed and not from any model, so that answers stay
-    good whatever is trained; a larger audit begins with the smaller one. pool: its fingerprint, where it is known."""
+    good whatever is trained; a larger audit begins with the smaller one."""
     source = job.recipe.data.pool
     if source is None or job.recipe.label.certify is None:
         return ()
-    rng = rng_of(seed_of(0, "audit", pool or _fingerprint(job, source)))
+    rng = rng_of(seed_of(0, "audit", _fingerprint(job, source)))
     return tuple(int(k) for k in rng.permutation(len(part(job, "pool")))[: job.recipe.label.audit.images])
+
+
+def set_apart(job: Job) -> set[str]:
+    """Hashes of the images on whose answers nothing is ever trained: of this audit, and of every one before, whatever
+    the recipe says now."""
+    known = hashes(job)
+    path = job.work.folder / PEOPLE / AUDITED
+    before = read_json(path) if path.is_file() else []
+    return {known[k] for k in audited(job)} | set(before)
+
+
+def set_apart_for_good(job: Job) -> None:
+    """Write down which images this audit drew, before anybody answers."""
+    path = job.work.folder / PEOPLE / AUDITED
+    every = sorted(set_apart(job))
+    if not path.is_file() or read_json(path) != every:
+        write_json(path, every)
 
 
 def _people(job: Job, before: Sequence[Unit]) -> list[Unit]:
@@ -93,18 +130,16 @@ def _answered(job: Job) -> list[Decision]:
     found = [d for d in decided(job).values() if d.answered]
     if not found:
         return []
-    pool = part(job, "pool")
-    away = {pool.entries[k].id for k in audited(job)}
-    return [d for d in found if d.id not in away]
+    away, here = set_apart(job), set(hashes(job))
+    return [d for d in found if d.image not in away and d.image in here]
 
 
 def _keep(job: Job, folder: Path) -> None:
     pool, known = part(job, "pool"), {d.image: d for d in _answered(job)}
-    away = set(audited(job))
 
     def samples() -> Iterator[Sample]:
-        for k in range(len(pool)):
-            decision = None if k in away else known.get(hash_image(pool[k].image))
+        for k, name in enumerate(hashes(job)):
+            decision = known.pop(name, None)  # a second copy of an image teaches nothing more
             if decision is not None:
                 yield replace(pool[k], labels=decision.labels, origin=Origin("real"))
 
@@ -126,6 +161,7 @@ def _fingerprint(job: Job, source: Source) -> str:
 def _make(job: Job, name: str, source: Source, folder: Path) -> None:
     recipe, data = job.recipe, job.recipe.data
     bad: list[Problem] = []
+    prints: list[str] = []
     good = 0
 
     def samples() -> Iterator[Sample]:
@@ -144,11 +180,14 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
             good += 1
             job.say(f"ingest {name}", good, 0)
             known = without_labels(item) if name == "pool" else item
+            prints.append(hash_image(known.image) if name == "pool" else "")
             yield Sample(
                 f"{name.replace('_', '-')}-{good - 1:06d}", known.image, known.labels, known.origin, known.meta
             )
 
     write_all(folder, samples(), recipe.shard_size)
+    if name == "pool":
+        write_json(folder / HASHES, prints)
     lost = [p for p in bad if p.action == "quarantined"]
     write_atomic(
         folder / "quarantine.jsonl",

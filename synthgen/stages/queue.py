@@ -14,6 +14,7 @@ from synthgen.answers import answers
 from synthgen.errors import DataError
 from synthgen.metrics import queue as orders
 from synthgen.metrics.accuracy import score_image, value_of
+from synthgen.people.bias import hidden
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, committee, ingest, keys, label, train, training
 from synthgen.stages.doubt import doubt_of
@@ -41,7 +42,8 @@ def units(job: Job) -> list[Unit]:
         return []
     before = [u for u in ingest.units(job) if u.name == "0-ingest/pool"] + label.units(job) + train.units(job)
     needs = {"code": CODE, "queue": rules.queue and rules.queue.model_dump(), "seed": job.recipe.seed,
-             "audit": rules.audit.images if people else 0, "measured": _seconds(job), "after": keys(before)}
+             "audit": None if rules.certify is None else [rules.audit.images, rules.audit.answers],
+             "measured": _seconds(job), "after": keys(before)}
     return [Unit(NAME, needs, partial(_make, job))]
 
 
@@ -55,12 +57,14 @@ def _make(job: Job, folder: Path) -> None:
     rules, pool = job.recipe.label.queue, label.labelled(job)
     people = job.recipe.label.certify is not None and job.recipe.label.audit.answers == "people"
     audited = list(ingest.audited(job)) if people else []
-    rows: list[Json] = [{"id": pool.entries[k].id, "why": WORDS["audit"], "strategy": "audit", "blind": bool(i % 2)}
-                        for i, k in enumerate(audited)]
+    here = ingest.hashes(job)
+    blind = hidden([here[k] for k in audited])
+    rows: list[Json] = [{"id": pool.entries[k].id, "why": WORDS["audit"], "strategy": "audit", "blind": unseen}
+                        for k, unseen in zip(audited, blind, strict=True)]
     if rules is not None:
         places = min(orders.places_in(rules.minutes, _seconds(job), rules.seconds), len(pool))
-        known = {d.id for d in ingest.decided(job).values() if d.answered}
-        away = [k for k in range(len(pool)) if pool.entries[k].id in known] + list(ingest.audited(job))
+        known = {d.image for d in ingest.decided(job).values() if d.answered}
+        away = [k for k, name in enumerate(here) if name in known] + list(ingest.audited(job))
         found = {name: _order(job, name, pool, places) for name, share in rules.shares.items() if share}
         picks = orders.shared(found, rules.shares, places, away)
         rows += [{"id": pool.entries[k].id, "why": WORDS[name], "strategy": name, "blind": False}

@@ -65,7 +65,9 @@ def _version(function: Function) -> str:
 
 def _paths(function: Function) -> Mapping[str, Any]:
     place = plugins.in_file(function.use)
-    return function.options if place is None else {"use": str(place[0])}
+    # A log is written, not read: what was sent must not make the stage new.
+    options = {name: value for name, value in function.options.items() if name != "log"}
+    return options if place is None else {"use": str(place[0])}
 
 
 def _make(job: Job, folder: Path) -> None:

@@ -1,0 +1,75 @@
+"""A benchmark's labelers, scored once more: on the pool whose truth was kept aside.
+
+    python benchmarks/pool_scores.py RUN
+
+RUN must hold a benchmark (`synthgen benchmark`) of a recipe with `pool_truth`. No arm learned from these labels, and
+the pool holds more images than the locked test, so that settings may be chosen by it. Generators that learn from the
+pool have seen its images, never their labels. One view per image; intervals over seeds and images together.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from synthgen import plugins
+from synthgen.images import hash_image
+from synthgen.metrics.accuracy import columns, score_image
+from synthgen.metrics.utility import Resamples, Scores, difference, mean
+from synthgen.recipe.schema import Label
+from synthgen.seeds import rng_of
+from synthgen.stages.label import sorted_out
+from synthgen.store import Stored, read_json
+from synthgen.types import Trainer
+
+METRICS = ("dice", "ap50", "count_error")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--size", default="n-all", help="folder of the labelled size")
+    args = parser.parse_args()
+    base = args.run / "benchmark"
+    truth = {hash_image(s.image): s.labels for s in Stored(base / "0-ingest/pool_truth")}
+    pool = [s for s in Stored(base / "0-ingest/pool") if hash_image(s.image) in truth]
+    cells = sorted((base / args.size).glob("seed-*"), key=lambda p: int(p.name.split("-")[1]))
+    arms = [p.name for p in sorted((cells[0] / "arms").iterdir())
+            if all((c / "arms" / p.name / "done.json").is_file() for c in cells)]
+    rules, found = Label(accept=0.5, ignore=0.15), dict[tuple[str, str], Scores]()
+    for arm in arms:
+        records = []
+        for cell in cells:
+            folder = cell / "arms" / arm
+            trainer: Trainer = plugins.build("trainers", read_json(folder / "labeler.json")["trainer"], {})
+            given = trainer.load(folder).label([s.image for s in pool], tta=False)
+            rows = []
+            for sample, labels in zip(pool, given, strict=True):
+                right = truth[hash_image(sample.image)]
+                assert right is not None
+                rows.append(score_image(sorted_out(labels, rules), right))
+            records.append(rows)
+        for metric in METRICS:
+            pairs = [columns(rows, metric) for rows in records]
+            num, den = (np.stack([pair[k] for pair in pairs if pair is not None]) for k in (0, 1))
+            found[arm, metric] = Scores(num, den)
+    draws = Resamples.draw(len(cells), len(pool), rng_of(0))
+    print(f"{len(cells)} seeds, {len(pool)} pool images whose labels were kept aside")
+    print(f"{'arm':<18}{'Dice':<24}{'AP50':<24}{'count error':<24}{'AP50 against real':<26}seed by seed")
+    for arm in arms:
+        cells_ = [mean(found[arm, m], draws) for m in METRICS]
+        text = "".join(f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]".ljust(24) for c in cells_)
+        gap = ""
+        if arm != "real":
+            d = difference(found[arm, "ap50"], found["real", "ap50"], draws)
+            gap = f"{d.value:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]"
+        each = found[arm, "ap50"]
+        by_seed = " ".join(f"{v:.3f}" for v in each.num.sum(1) / each.den.sum(1))
+        print(f"{arm:<18}{text}{gap:<26}{by_seed}")
+
+
+if __name__ == "__main__":
+    main()
