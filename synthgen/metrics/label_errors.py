@@ -8,8 +8,9 @@ cleanlab.object_detection asks them of boxes alone; here they are asked of masks
 settings cannot be kept at tens of labels. It listens only to predictions with a score of 0.95 (overlooked, swapped) or
 0.5 (located); labelers of few images seldom reach the first, so that the score is a weight here and no bar. And it
 takes an object for known as soon as any given box touches it, which hides every missed object in a crowd; here it is
-known when it answers a given object, one to one, or when at least half of it is covered. A fourth question is our own:
-whether an object was made up.
+known when it answers a given object, one to one, or when at least half of it is covered. Where an object is, is told by
+every prediction that meets it, whatever its score: that it exists is what both sides agree on. A fourth question is our
+own: whether an object was made up.
 
 All of it ranks and proposes. Nothing here changes a label.
 """
@@ -136,7 +137,7 @@ def _object_rows(name: str, given: Labels, found: Labels, probs: NDArray[np.floa
             about.append((float(1 - scores[p] * similar[k, p]), "swapped", p))
         if (mine := np.flatnonzero(same[k] & meets[k])).size:
             p = int(mine[similar[k, mine].argmax()])
-            about.append((float(1 - scores[p] * (1 - similar[k, p])), "badly placed", p))
+            about.append((float(similar[k, p]), "badly placed", p))
         if not about:
             about.append((_held(given, k, probs), "made up", None))
         score, kind, answer = min(about, key=lambda a: (a[0], a[1]))

@@ -146,3 +146,10 @@ def test_an_image_without_objects_is_judged_by_its_pixels_too() -> None:
     (row,) = suspects("a", Labels(SIZE), Labels(SIZE), probs, "segment")
     assert row["score"] == pytest.approx(0.9)
     assert row["suggested"] is None
+
+
+def test_where_an_object_is_does_not_depend_on_how_sure_the_labeler_is() -> None:
+    moved, sure, unsure = discs((13, 13)), discs((10, 10), scores=0.9), discs((10, 10), scores=0.2)
+    rows = [suspects("a", moved, found, None, "instances") for found in (sure, unsure)]
+    assert [len(r) for r in rows] == [1, 1]
+    assert rows[0][0]["score"] == rows[1][0]["score"] < SUSPICIOUS
