@@ -153,3 +153,12 @@ def test_where_an_object_is_does_not_depend_on_how_sure_the_labeler_is() -> None
     rows = [suspects("a", moved, found, None, "instances") for found in (sure, unsure)]
     assert [len(r) for r in rows] == [1, 1]
     assert rows[0][0]["score"] == rows[1][0]["score"] < SUSPICIOUS
+
+
+def test_objects_that_nobody_labelled_and_labels_that_are_there_take_turns() -> None:
+    missed = suspects("a", discs(), discs((10, 10), (10, 30), scores=0.6), None, "instances")
+    moved = suspects("b", discs((13, 13), (13, 33)), discs((10, 10), (10, 30)), None, "instances")
+    order = [row["kind"] for row in ranked([*missed, *moved])]
+    assert order in (["overlooked", "badly placed"] * 2, ["badly placed", "overlooked"] * 2)
+    assert ranked([]) == []
+    assert [row["kind"] for row in ranked(missed)] == ["overlooked"] * 2
