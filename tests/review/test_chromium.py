@@ -71,9 +71,10 @@ class Page:
             for _ in range(int(times or 1)):
                 self.page.keyboard.press(name)
 
-    @property
-    def said(self) -> str:
-        return str(self.page.inner_text("#said"))
+    def says(self, words: str) -> None:
+        """Wait until the page says these words (nothing, if they are empty): what a key asks takes time."""
+        said = playwright.expect(self.page.locator("#said"))
+        said.to_contain_text(words) if words else said.to_be_empty()
 
     def saved(self, n: int) -> None:
         """Wait until so many decisions stand."""
@@ -116,9 +117,9 @@ def test_the_tiny_project_is_reviewed_by_keyboard_alone(tmp_path: Path, visit: C
     page.ready("1")
     # 2: blind; nothing can be rejected, and Enter alone saves nothing
     page.press("r")
-    assert "no pre-label" in page.said
+    page.says("no pre-label")
     page.press("Enter")
-    assert "There is no object" in page.said
+    page.says("There is no object")
     # a brush of one pixel, nine steps to the right and back to the left without painting
     page.press("b", "[*5", "ArrowLeft", "ArrowRight", "Space", "ArrowRight*9", "Space")
     # another object of the second class: a polygon of 10 × 6 px
@@ -175,7 +176,7 @@ def test_classes_are_given_by_number_and_by_name(open_session: Callable[..., Ses
                                                  visit: Callable[[Session], Page]) -> None:
     session = open_session(4, task="classify", blind=(3,))
     page = visit(session)
-    assert "The model says class 0 (0.75)" in page.said
+    page.says("The model says class 0 (0.75)")
     page.press("1")  # what the model said
     page.ready("1")
     page.press("1")  # the model said class 1
@@ -184,9 +185,9 @@ def test_classes_are_given_by_number_and_by_name(open_session: Callable[..., Ses
     page.page.keyboard.type("class 1")
     page.press("Enter")
     page.ready("3")
-    assert page.said == ""
+    page.says("")
     page.press("Enter")
-    assert "Which class?" in page.said
+    page.says("Which class?")
     page.press("2")
     page.ready("end")
     page.saved(4)
@@ -239,9 +240,9 @@ def test_every_control_has_a_name_and_what_it_cannot_do_is_said(open_session: Ca
     page.press("Enter")
     assert not page.page.locator("#help").is_visible()
     page.press("Delete")
-    assert "Select an object first" in page.said
+    page.says("Select an object first")
     page.press("u")
-    assert "Nothing to take back" in page.said
+    page.says("Nothing to take back")
 
 
 def test_a_decision_that_cannot_be_saved_brings_its_image_back(open_session: Callable[..., Session],
@@ -251,7 +252,7 @@ def test_a_decision_that_cannot_be_saved_brings_its_image_back(open_session: Cal
     page.page.route("**/api/decide/*", lambda route: route.fulfill(status=400, body="the disk is full"))
     page.press("Enter")
     page.page.wait_for_selector("#said.wrong")
-    assert "the disk is full" in page.said
+    page.says("the disk is full")
     page.page.unroute("**/api/decide/*")
     page.wrong.clear()  # the browser notes the answer 400
     page.ready("0")
