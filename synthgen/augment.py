@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import PluginError
-from synthgen.types import Image, Json
+from synthgen.types import Boxes, Image, Json
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network at import
 
@@ -99,14 +99,15 @@ class Augment:
             if "fill_mask" in takes:
                 options = {"fill_mask": IGNORED_ID, **options}  # what comes from outside is ignored, not background
             if kind is A.Affine:
-                options = {"border_mode": 0, "fill": 0, **options}
+                options = {"border_mode": 0, "fill": 0, "rotate_method": "ellipse", **options}
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("error", UserWarning)  # albumentations only warns of options it does not know
                     built.append(kind(**options))
             except Exception as error:
                 raise PluginError(f"mix.augment: {entry.get('type')}: {error}") from None
-        self._compose: Any = A.Compose(built)
+        self._built, self._compose = built, A.Compose(built)
+        self._boxed: Any = None
 
     def __call__(self, image: Image, ids: NDArray[np.int32], seed: int) -> tuple[Image, NDArray[np.int32]]:
         """The image and its (H, W) ids (−1 ignored, 0 background) after the transforms with this seed."""
@@ -115,3 +116,21 @@ class Augment:
         done = self._compose(image=image, mask=coded)
         back = done["mask"].astype(np.int32)
         return done["image"], np.where(back == IGNORED_ID, -1, back)
+
+    def with_boxes(self, image: Image, ids: NDArray[np.int32], boxes: Boxes,
+                   seed: int) -> tuple[Image, NDArray[np.int32], Boxes, NDArray[np.int64]]:
+        """As a call, for (N, 4) boxes beside the ids: those of which a tenth or more is left, inside the image, and
+        their rows in `boxes`. A turned box is the box around the ellipse that it held, which most objects are nearer to
+        than to their corners.
+        """
+        import albumentations as A
+
+        if self._boxed is None:
+            self._boxed = A.Compose(self._built, bbox_params=A.BboxParams(
+                format="pascal_voc", label_fields=["rows"], min_visibility=0.1, min_area=1, clip=True))
+        self._boxed.set_random_seed(seed % 2**32)
+        coded = np.where(ids < 0, IGNORED_ID, ids).astype(np.uint16)
+        done = self._boxed(image=image, mask=coded, bboxes=boxes, rows=np.arange(len(boxes)))
+        back = done["mask"].astype(np.int32)
+        return (done["image"], np.where(back == IGNORED_ID, -1, back),
+                np.asarray(done["bboxes"], np.float32).reshape(-1, 4), np.asarray(done["rows"], np.int64).reshape(-1))

@@ -94,11 +94,6 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
         raise DataError(
             f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be labelled"
         )
-    if seed.kinds == {"box"}:
-        raise DataError(
-            f"{seed.path}: its labels are boxes, and neither compositor nor labeler works from boxes alone yet; "
-            "give masks or polygons"
-        )
     task: Task = "classify" if "class" in seed.kinds else "instances" if "mask" in seed.kinds else "detect"
     return Seen(parts, task)
 
@@ -137,8 +132,10 @@ def _part(path: Path, classes: Sequence[str] | None) -> Part:
             objects[labels.image_class] += 1
         elif len(labels):
             kinds.add("mask" if labels.masks is not None else "box")
-            if labels.masks is not None and len(diameters) < 5000:
-                diameters += np.sqrt(areas(labels.masks, labels.size)).tolist()
+            if len(diameters) < 5000:
+                boxes = (labels.boxes[:, 2:] - labels.boxes[:, :2]).prod(1)
+                covered = areas(labels.masks, labels.size) if labels.masks is not None else boxes
+                diameters += np.sqrt(covered).tolist()
     return Part(
         path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems)
     )

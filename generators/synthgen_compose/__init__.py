@@ -27,10 +27,11 @@ from synthgen.layouts.painted import labels_of
 from synthgen.noise import NoiseModel, noise_model
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
-from synthgen.types import Context, Dataset, Origin, Sample
+from synthgen.types import Context, Dataset, Origin, Sample, Task
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
 from synthgen_compose.harmonise import blur_to, sharpness
+from synthgen_compose.outline import outlined
 from synthgen_compose.render import Blend, Canvas, canvas_on, paint, with_noise
 
 Background = Literal["inpaint", "keep"]
@@ -40,7 +41,7 @@ Background = Literal["inpaint", "keep"]
 class Compose:
     """Composites with exact labels; sample k depends on seed k, on the options and on the seed images alone."""
 
-    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment")
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect")
 
     layout: LayoutName = "shape"
     """resample = the seed's objects moved; warp = its arrangements bent; shape = new outlines."""
@@ -77,13 +78,17 @@ class Compose:
         return len(self.blend)
 
     def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
-        """Cut the bank, model the layouts, measure the noise. Labels that were not accepted are not used.
+        """Cut the bank, model the layouts, measure the noise. Labels that were not accepted are not used. For task
+        detect, what has no mask is cut out along an outline that fits its box (`outlined`), and the samples have boxes
+        alone: those of the pixels that show.
 
         Raises: DataError when the seed has too little to compose from, its objects leave no background, or a
         background folder is empty.
         """
         del pool  # its images may hold objects: no background to paste on
         real = [s if s.labels is None else dataclasses.replace(s, labels=only_accepted(s.labels)) for s in real]
+        if context.task == "detect":
+            real = [outlined(sample) for sample in real]
         seed = survey(real)
         folders: list[list[Path]] = []
         for source in self.background:
@@ -112,6 +117,7 @@ class Compose:
             folders,
             context.seed,
             context.base,
+            context.task,
         )
 
     def sample(self, seeds: Sequence[int]) -> Iterator[Sample]:
@@ -136,6 +142,8 @@ class Compose:
             pixels = with_noise(canvas, ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else canvas.pixels
             image = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
             labels = labels_of(canvas.painted, self.min_visible)
+            if f.task == "detect":
+                labels = dataclasses.replace(labels, masks=None, amodal=None)
             parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.painted.sources if s >= 0}))
             yield Sample(
                 f"compose-{seed:016x}",
@@ -155,14 +163,15 @@ class Compose:
         f = self._fitted
         assert f is not None, "fit comes first"
         write_all(folder / "seed", f.real)
-        (folder / "compose.json").write_text(json.dumps({"seed": f.root, "base": str(f.base)}) + "\n")
+        (folder / "compose.json").write_text(json.dumps({"seed": f.root, "base": str(f.base), "task": f.task}) + "\n")
 
     def load(self, folder: Path, device: str = "cpu") -> None:
         """What `save` wrote."""
         del device  # pixels are moved on the CPU
         about = json.loads((folder / "compose.json").read_text())
         self.fit(
-            list(Stored(folder / "seed")), [], Context(about["seed"], "instances", (), folder, base=Path(about["base"]))
+            list(Stored(folder / "seed")), [],
+            Context(about["seed"], about.get("task", "instances"), (), folder, base=Path(about["base"])),
         )
 
     def _background(self, f: _Fitted, rng: np.random.Generator) -> _Ground:
@@ -233,6 +242,7 @@ class _Fitted:
         folders: list[list[Path]],
         root: int,
         base: Path,
+        task: Task,
     ) -> None:
         self.real, self.labelled, self.grounds, self.survey, self.cutouts = real, labelled, grounds, seed, cutouts
         self.layouts, self.extra, self.noise, self.folders, self.root, self.base = (
@@ -243,6 +253,7 @@ class _Fitted:
             root,
             base,
         )
+        self.task = task
         self._free: dict[int, NDArray[np.uint8]] = {}
 
     def seed_id(self, source: int) -> str:

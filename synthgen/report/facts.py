@@ -17,10 +17,10 @@ from synthgen.types import Json
 PARTS = ("seed", "pool", "pool_truth", "test")
 COUNTED = 2000  # samples of a part whose objects are counted; more are estimated from these
 LISTED = 20                                      # dropped and quarantined items that are named; the rest is counted
-TITLES = {"0-ingest": "ingest", "1-committee": "committee", "1-generate": "generate", "2-filter": "filter",
-          "2-screen": "screen", "3-mix": "mix", "4-train": "train", "5-errors": "label errors", "5-votes": "votes",
-          "5-label": "label", "5-queue": "queue", "5-doubt": "doubt", "5-certify": "certify", "6-evaluate": "evaluate",
-          "7-export": "export"}
+TITLES = {"0-ingest": "ingest", "1-committee": "committee", "1-fit": "fit", "1-generate": "generate",
+          "2-filter": "filter", "2-screen": "screen", "3-mix": "mix", "4-train": "train", "5-errors": "label errors",
+          "5-votes": "votes", "5-label": "label", "5-queue": "queue", "5-doubt": "doubt", "5-certify": "certify",
+          "6-evaluate": "evaluate", "7-export": "export"}
 
 
 def facts_of(run: OnDisk) -> dict[str, Json]:

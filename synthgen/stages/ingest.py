@@ -218,8 +218,8 @@ def _unfit(sample: Sample, name: str, task: str) -> str | None:
         return "it has no labels"
     if task == "classify":
         return None if labels.image_class is not None else "it has no class"
-    if labels.masks is None and len(labels):
-        return f"it has boxes but no masks, and task {task} needs masks"
+    if labels.masks is None and len(labels) and task != "detect":
+        return f"it has boxes but no masks, and task {task} needs masks (task detect takes boxes)"
     return None
 
 

@@ -41,7 +41,7 @@ def tells_pixels(labelers: Sequence[Labeler]) -> bool:
 
 def opinions(labelers: Sequence[Labeler], samples: Sequence[Sample], task: Task) -> Iterator[Opinion]:
     """What labelers say of each labelled sample, in order. labelers: at least one."""
-    soft = tells_pixels(labelers)
+    soft = task != "detect" and tells_pixels(labelers)  # boxes give no pixel a class
     heard = [_opinions_of(labeler, samples, task, soft) for labeler in labelers]
     return (_mean(each) for each in zip(*heard, strict=True))
 

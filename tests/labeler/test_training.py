@@ -140,7 +140,6 @@ def test_a_short_training_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "data", "said"),
     [
-        ("detect", mixture(), "does not do task detect"),
         ("instances", Mixture([], np.zeros(0, bool), np.zeros(0)), "nothing to train on"),
     ],
 )

@@ -11,10 +11,10 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from synthgen.errors import DataError
-from synthgen.types import Context, Dataset, Json, Labeler, Mixture
+from synthgen.types import Boxes, Context, Dataset, Json, Labeler, Mixture
 
 if TYPE_CHECKING:
-    from synthgen_labeler.inference import CompactLabeler
+    from synthgen_labeler.inference import NetworkLabeler
 
 CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
 
@@ -23,7 +23,7 @@ CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
 class LabelerTrainer:
     """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
 
-    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
+    TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect", "classify")
     SELF_TRAINING: ClassVar[Mapping[str, Json]] = {"pool": 1.0}
 
     weights: Literal["imagenet", "random"] | Path = "imagenet"
@@ -64,9 +64,12 @@ class LabelerTrainer:
         """
         del val  # no checkpoint is chosen, so nothing is looked at meanwhile
         if context.task not in self.TASKS:
-            raise DataError(f"the labeler does not do task {context.task} yet: give masks and use task instances")
+            raise DataError(f"the labeler does not do task {context.task}; it does {', '.join(self.TASKS)}")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
+        if self.pool and context.task == "detect":
+            raise DataError(f"pool: {self.pool:g}: for task detect the labeler learns from labels alone; leave "
+                            "the option out")
         if self.pool and not len(pool):
             raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
                             "data.pool, or leave the option out")
@@ -77,12 +80,12 @@ class LabelerTrainer:
     def calibrate(self, labeler: Labeler, held_out: Sequence[tuple[Labeler, Dataset]]) -> Labeler:
         """The labeler with the temperature that its siblings needed on images they had not seen (Guo et al. 2017)."""
         from synthgen_labeler.calibration import calibrate
-        from synthgen_labeler.inference import CompactLabeler
+        from synthgen_labeler.inference import NetworkLabeler
 
-        assert isinstance(labeler, CompactLabeler)
-        return calibrate(labeler, [(other, data) for other, data in held_out if isinstance(other, CompactLabeler)])
+        assert isinstance(labeler, NetworkLabeler)
+        return calibrate(labeler, [(other, data) for other, data in held_out if isinstance(other, NetworkLabeler)])
 
-    def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
+    def load(self, folder: Path, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
         """The labeler that `save` wrote. Raises: DataError when there is none."""
         from synthgen_labeler.inference import load
 
@@ -96,16 +99,19 @@ class LabelerTrainer:
 
         inside = []
         for k in range(min(len(samples), 64)):
-            sample = samples[k]
-            if sample.labels is not None and sample.labels.masks:
-                inside.append(sample.image[id_map(sample.labels) > 0].mean(-1))
+            sample, labels = samples[k], samples[k].labels
+            if labels is not None and labels.masks:
+                inside.append(sample.image[id_map(labels) > 0].mean(-1))
+            elif labels is not None and len(labels):
+                inside += [sample.image[rows].mean(-1).reshape(-1) for rows in _middles(labels.boxes)]
         if not inside:
             return 1.0
         median = float(np.clip(np.median(np.concatenate(inside)) / 255, 0.01, 1))
         return float(np.round(np.clip(np.log(0.45) / np.log(median), 0.4, 1.0), 3)) if median < 0.4 else 1.0
 
     def radius_for(self, samples: Dataset) -> int:
-        """A quarter of the median equivalent diameter of the objects, px: half-way between one's centre and its rim."""
+        """A quarter of the median equivalent diameter of the objects, px: half-way between one's centre and its rim; of
+        boxes a quarter of the median side."""
         if self.radius is not None:
             return self.radius
         from synthgen.geometry import areas
@@ -115,5 +121,17 @@ class LabelerTrainer:
             labels = samples[k].labels
             if labels is not None and labels.masks:
                 sizes.append(np.sqrt(areas(labels.masks, labels.size) * 4 / np.pi))
+            elif labels is not None:
+                sizes.append(np.sqrt((labels.boxes[:, 2:] - labels.boxes[:, :2]).prod(1)).astype(np.float64))
         every = np.concatenate(sizes)
         return int(np.clip(np.round(np.median(every) / 4), 1, 64)) if len(every) else 3
+
+
+def _middles(boxes: Boxes) -> list[tuple[slice, slice]]:
+    """The rows and columns of each box's inner half, at least one pixel: hardly any background."""
+    out = []
+    for x0, y0, x1, y1 in boxes.tolist():
+        top, left = int(y0 + (y1 - y0) / 4), int(x0 + (x1 - x0) / 4)
+        bottom, right = max(top + 1, int(y1 - (y1 - y0) / 4)), max(left + 1, int(x1 - (x1 - x0) / 4))
+        out.append((slice(top, bottom), slice(left, right)))
+    return out

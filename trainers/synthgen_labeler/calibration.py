@@ -1,4 +1,8 @@
-"""Temperature scaling (Guo, Pleiss, Sun & Weinberger, ICML 2017) on images that a sibling had not seen."""
+"""Temperature scaling (Guo, Pleiss, Sun & Weinberger, ICML 2017) on images that a sibling had not seen.
+
+Of boxes Platt's scaling (1999), which also moves the middle: a centre's height is no probability, and of a labeler of
+few steps hardly any is over one half, right as most may be.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,24 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
-from synthgen.geometry import areas, encode, rle_ious
+from synthgen.geometry import areas, box_ious, encode, rle_ious
 from synthgen.types import Dataset
-from synthgen_labeler.inference import CompactLabeler
+from synthgen_labeler.inference import BoxLabeler, CompactLabeler, NetworkLabeler, labeler_of
 
 LOW, HIGH = 0.2, 5.0  # temperatures beyond these say that there was too little to fit on
+BIAS = 6.0  # at most: nine in ten of what scored 0.02
 FEWEST = 10
 
 
-def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, Dataset]]) -> CompactLabeler:
+def calibrate(labeler: NetworkLabeler, held_out: Sequence[tuple[NetworkLabeler, Dataset]]) -> NetworkLabeler:
     """The labeler with a temperature fitted on (labeler, unseen samples) pairs; unchanged with fewer than FEWEST.
 
-    An instance counts as right when it covers a true one with IoU ≥ 0.5, a class when it is the true one.
+    An instance counts as right when it covers a true one with IoU ≥ 0.5 (of masks, or for `detect` of boxes), a class
+    when it is the true one.
     """
-    s = labeler.settings
+    s, bias = labeler.settings, 0.0
     if s.task == "classify":
         logits, truth = [], []
         for other, data in held_out:
@@ -35,8 +42,9 @@ def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, 
             return labeler
         z, y = np.concatenate(logits), np.asarray(truth)
         temperature = best_temperature(lambda t: _nll_classes(z / t, y))
-    elif s.task == "instances":
-        pairs = [_scored(other, data) for other, data in held_out]
+    elif s.task in ("instances", "detect"):
+        pairs = [_scored_boxes(other, data) if isinstance(other, BoxLabeler) else _scored(other, data)
+                 for other, data in held_out]
         raw_scores, right = (
             (np.concatenate(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0), np.zeros(0))
         )
@@ -47,14 +55,14 @@ def calibrate(labeler: CompactLabeler, held_out: Sequence[tuple[CompactLabeler, 
         # Platt's smoothed targets (1999): with all right, an infinite certainty would fit best.
         up, n = right.sum(), len(right)
         target = np.where(right > 0, (up + 1) / (up + 2), 1 / (n - up + 2))
-        temperature = best_temperature(
-            lambda t: float(np.mean(np.logaddexp(0, -z / t) * target + np.logaddexp(0, z / t) * (1 - target)))
-        )
+        if s.task == "detect":
+            temperature, bias = platt(z, target)
+        else:
+            temperature = best_temperature(lambda t: _nll(z / t, target))
     else:
         return labeler
-    return CompactLabeler(
-        labeler.network, replace(s, temperature=round(temperature, 4)), labeler.device, labeler.threads
-    )
+    settings = replace(s, temperature=round(temperature, 4), bias=round(bias, 4))
+    return labeler_of(labeler.network, settings, labeler.device, labeler.threads)
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
@@ -63,12 +71,26 @@ def best_temperature(loss: Callable[[float], float]) -> float:
     return float(grid[int(np.argmin([loss(float(t)) for t in grid]))])
 
 
+def platt(z: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float]:
+    """Temperature in [LOW, HIGH] and bias of sigmoid(z / T + b) of the smallest loss. z: logits. target: in [0, 1]."""
+    found = minimize(
+        lambda x: _nll(x[0] * z + x[1], target), x0=[1.0, 0.0], method="L-BFGS-B",
+        bounds=[(1 / HIGH, 1 / LOW), (-BIAS, BIAS)],
+    )
+    return 1 / float(found.x[0]), float(found.x[1])
+
+
+def _nll(z: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    return float(np.mean(np.logaddexp(0, -z) * target + np.logaddexp(0, z) * (1 - target)))
+
+
 def _nll_classes(z: NDArray[np.float64], y: NDArray[np.int64]) -> float:
     return float(torch.nn.functional.cross_entropy(torch.from_numpy(z), torch.from_numpy(y)))
 
 
-def _scored(labeler: CompactLabeler, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scored(labeler: NetworkLabeler, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw scores of all instances found in samples, and 1 where one matches a true one."""
+    assert isinstance(labeler, CompactLabeler)
     scores, right = [np.zeros(0)], [np.zeros(0)]
     for sample in data:
         if sample.labels is None or sample.labels.masks is None:
@@ -83,4 +105,18 @@ def _scored(labeler: CompactLabeler, data: Dataset) -> tuple[NDArray[np.float64]
         scores.append(found.scores)
         same = found.classes[:, None] == sample.labels.classes[big][None]
         right.append(((ious >= 0.5) & same).any(1).astype(float) if ious.size else np.zeros(n))
+    return np.concatenate(scores), np.concatenate(right)
+
+
+def _scored_boxes(labeler: BoxLabeler, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Raw scores of all boxes found in samples, and 1 where one matches a true one."""
+    scores, right = [np.zeros(0)], [np.zeros(0)]
+    for sample in data:
+        if sample.labels is None:
+            continue
+        boxes, classes, raw = labeler.boxes(sample.image)
+        ious = box_ious(boxes, sample.labels.boxes)
+        same = classes[:, None] == sample.labels.classes[None]
+        scores.append(raw)
+        right.append(((ious >= 0.5) & same).any(1).astype(float) if ious.size else np.zeros(len(raw)))
     return np.concatenate(scores), np.concatenate(right)

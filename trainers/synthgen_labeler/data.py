@@ -14,25 +14,29 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from synthgen.augment import Augment
-from synthgen.geometry import decode, id_map
+from synthgen.geometry import decode, id_map, only_accepted
 from synthgen.seeds import rng_of, seed_of
-from synthgen.types import Image, Mixture, Sample
+from synthgen.types import Boxes, Image, Mixture, Sample, Size
+from synthgen_labeler.boxes import box_target
 from synthgen_labeler.targets import target_of
 from synthgen_labeler.unlabelled import Unlabelled
-from synthgen_labeler.views import resized, window
+from synthgen_labeler.views import boxes_in, corner, cropped, resized, window
 
 CACHE_PIXELS = 400 * 128 * 128 * 16  # decoded samples kept in memory, in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How batches are made: steps, batch size, crop side (px), whether targets are dense, and the root seed."""
+    """How batches are made: steps, batch size, crop side (px), whether targets are dense, the root seed, and whether
+    the dense ones are boxes; classes: K."""
 
     steps: int
     batch: int
     crop: int
     dense: bool
     seed: int
+    boxes: bool = False
+    classes: int = 0
 
 
 class Batches(IterableDataset[dict[str, Tensor]]):
@@ -58,6 +62,8 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         return labelled | (self.pool.batch(step) if self.pool is not None else {})
 
     def _item(self, k: int, seed: int) -> dict[str, NDArray[Any]]:
+        if self.plan.boxes:
+            return self._boxes_item(k, seed)
         image, ids, classes, image_class = self._known(k)
         rng = rng_of(seed)
         if self.plan.dense:
@@ -69,7 +75,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             ids = np.zeros(image.shape[:2], np.int32)
             image, _ = self.augment(image, ids, seed)
             image = resized(image, self.plan.crop)
-        pixels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / 255
+        pixels = _pixels(image)
         if not self.plan.dense:
             return {"image": pixels, "class": np.asarray(image_class, np.int64)}
         target = target_of(ids, classes)
@@ -80,6 +86,21 @@ class Batches(IterableDataset[dict[str, Tensor]]):
             "offset": target.offset,
             "edge": target.edge,
         }
+
+    def _boxes_item(self, k: int, seed: int) -> dict[str, NDArray[Any]]:
+        image, ids, boxes, classes = boxes_of(self.mixture.samples[k])
+        rng, side = rng_of(seed), self.plan.crop
+        at = corner(ids, 2 * side, rng)
+        image, ids = cropped(image, ids, at, 2 * side, pad=False)
+        boxes, rows = boxes_in(boxes, at, _size(ids), ids)
+        image, ids, boxes, kept = self.augment.with_boxes(image, ids, boxes, seed)
+        rows = rows[kept]
+        at = corner(ids, side, rng)
+        image, ids = cropped(image, ids, at, side, pad=True)
+        boxes, kept = boxes_in(boxes, at, _size(ids), ids)
+        target = box_target(boxes, classes[rows[kept]], self.plan.classes, ids >= 0)
+        return {"image": _pixels(image), "heat": target.heat, "sides": target.sides, "weight": target.weight,
+                "valid": target.valid}
 
     def _known(self, k: int) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
         if k not in self._kept:
@@ -108,6 +129,29 @@ def truth_of(sample: Sample) -> tuple[Image, NDArray[np.int32], NDArray[np.int64
         away = decode([labels.ignore], labels.size)[0]
         ids[away if sample.origin.kind == "synthetic" else away & (ids == 0)] = -1
     return sample.image, ids, labels.classes, -1 if labels.image_class is None else labels.image_class
+
+
+def boxes_of(sample: Sample) -> tuple[Image, NDArray[np.int32], Boxes, NDArray[np.int64]]:
+    """Image, ids (−1 ignored, else 0), and the (N, 4) boxes and classes of what was accepted; other boxes are ignored,
+    each inside its box."""
+    labels = sample.labels
+    assert labels is not None, f"{sample.id} has no labels to train on"
+    ids = np.zeros(labels.size, np.int32)
+    labels = only_accepted(labels)
+    if labels.ignore is not None:
+        ids[decode([labels.ignore], labels.size)[0]] = -1
+        for x0, y0, x1, y1 in np.round(labels.boxes).astype(int):
+            ids[max(y0, 0) : y1, max(x0, 0) : x1] = 0  # what is labelled inside an ignored region is known
+    return sample.image, ids, labels.boxes, labels.classes
+
+
+def _pixels(image: Image) -> NDArray[np.float32]:
+    """(H, W, 3) uint8 → (3, H, W) float32 in [0, 1]."""
+    return np.asarray(np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / 255, np.float32)
+
+
+def _size(ids: NDArray[np.int32]) -> Size:
+    return int(ids.shape[0]), int(ids.shape[1])
 
 
 class Data(pl.LightningDataModule):

@@ -9,6 +9,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from synthgen.types import Context, Dataset, Json, Mixture
 from synthgen_labeler import CHECKPOINT_EVERY
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.data import Data, Plan
-from synthgen_labeler.inference import CompactLabeler, Settings
+from synthgen_labeler.inference import NetworkLabeler, Settings, labeler_of
 from synthgen_labeler.module import Training
 from synthgen_labeler.network import Shape, build
 from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from synthgen_labeler import LabelerTrainer
 
 CHECKPOINT = "last.ckpt"
+LEAST_CENTRE = 0.05  # of the height of a box's centre: how many of these low ones are right, calibration finds out
 DENSE_VIEWS = 2  # strong views of a pool image: UniMatch's two, which keep each other's channels
 
 
@@ -86,15 +88,16 @@ class FrozenNorm(pl.Callback):
                 module.eval()
 
 
-def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context) -> CompactLabeler:
+def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context) -> NetworkLabeler:
     """Train a labeler on a mixture, and on the pool where `options.pool` says so, in `context.folder`."""
-    dense = context.task != "classify"
+    dense, boxes = context.task != "classify", context.task == "detect"
     torch.set_num_threads(context.threads)
     real = [train.samples[int(k)] for k in np.flatnonzero(train.real)[:64]] if dense else []
     like = (real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else []
     tone, radius = (options.tone_for(like), options.radius_for(like)) if dense else (1.0, 1)
     network = build(
-        Shape(len(context.classes), dense, options.width, tone, options.zoom),
+        Shape(len(context.classes), dense, options.width, tone, options.zoom, boxes=boxes,
+              scale=max(2.0 * radius, 4.0)),
         context.base / options.weights if isinstance(options.weights, Path) else options.weights,
         seed_of(context.seed, "network"),
     )
@@ -108,7 +111,7 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
         network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed, term,
         options.pool_weight,
     )
-    data = Data(train, Augment(shown), Plan(options.steps, options.batch, options.crop, dense, context.seed), views)
+    data = Data(train, Augment(shown), _plan(options, context, dense, boxes), views)
     progress = Progress(context, every=CHECKPOINT_EVERY)
     callbacks: list[pl.Callback] = [progress] + ([FrozenNorm()] if options.weights != "random" else [])
     checkpoint = context.folder / CHECKPOINT
@@ -142,7 +145,12 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     if views is not None and term is not None:
         _say_of_pool(views, term, progress, context)
     settings = Settings(context.task, context.classes, radius=radius, side=options.crop)
-    return CompactLabeler(module.average, settings, context.device, context.threads)
+    settings = replace(settings, threshold=LEAST_CENTRE) if boxes else settings
+    return labeler_of(module.average, settings, context.device, context.threads)
+
+
+def _plan(options: LabelerTrainer, context: Context, dense: bool, boxes: bool) -> Plan:
+    return Plan(options.steps, options.batch, options.crop, dense, context.seed, boxes, len(context.classes))
 
 
 def _views(

@@ -16,19 +16,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synthgen.errors import DataError
-from synthgen.geometry import labels_from_ids
-from synthgen.types import Image, Labels, Size
+from synthgen.geometry import labels_from_ids, touches_border
+from synthgen.types import Boxes, Image, Labels, Size
+from synthgen_labeler.boxes import found_boxes, sides_of
 from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
 from synthgen_labeler.views import resized
 
 TILE, OVERLAP, MULTIPLE = 512, 96, 32
+LEAST_SURE = 0.05  # of a box's score: what is less sure is not even mentioned
 BATCH = 8  # images whose class is asked for at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How outputs become labels. temperature: of the scores, fitted on held-out folds; nan = not calibrated.
+    """How outputs become labels. temperature, bias: of the scores, fitted on held-out folds; nan = not calibrated.
     radius: of the centre map's maximum filter, px. side: px that `classify` images are resized to."""
 
     task: str
@@ -38,6 +40,7 @@ class Settings:
     threshold: float = 0.2
     min_area: int = 12
     side: int = 96
+    bias: float = 0.0
 
 
 def d4(x: Tensor, k: int) -> Tensor:
@@ -45,24 +48,102 @@ def d4(x: Tensor, k: int) -> Tensor:
     return torch.rot90(x.flip(-1) if k >= 4 else x, k % 4, (-2, -1))
 
 
-def undo_d4(x: Tensor, k: int, offsets: slice | None = None) -> Tensor:
-    """The inverse of `d4`; channels `offsets` of (B, C, H, W) hold dy, dx and are turned as vectors too."""
+def undo_d4(x: Tensor, k: int, *vectors: slice) -> Tensor:
+    """The inverse of `d4`; each pair of channels in `vectors` of (B, C, H, W) holds dy, dx and turns as a vector."""
     x = torch.rot90(x, -(k % 4), (-2, -1))
-    if offsets is not None and k:
+    if vectors and k:
         x = x.clone()
-        dy, dx = x[:, offsets].unbind(1)
-        for _ in range(k % 4):
-            dy, dx = dx, -dy
-        x[:, offsets] = torch.stack([dy, -dx if k >= 4 else dx], 1)
+        for pair in vectors:
+            dy, dx = x[:, pair].unbind(1)
+            for _ in range(k % 4):
+                dy, dx = dx, -dy
+            x[:, pair] = torch.stack([dy, -dx if k >= 4 else dx], 1)
     return x.flip(-1) if k >= 4 else x
 
 
-class CompactLabeler:
-    """Labels images; deterministic, and the same for an image whatever is labelled beside it."""
+class NetworkLabeler:
+    """A network that labels images; deterministic, and the same for an image whatever is labelled beside it."""
 
     def __init__(self, network: Network, settings: Settings, device: str = "cpu", threads: int = 1) -> None:
         self.network = network.eval().to(device)
         self.settings, self.device, self.threads = settings, device, threads
+
+    def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
+        """Labels of each image, in order; scores are calibrated when the labeler is."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
+        """(N, 472) float32 pooled encoder features; each image alone, resized to the same side."""
+        torch.set_num_threads(self.threads)
+        out = [
+            self.network.features(self._resized(images[i : i + 32])).cpu().numpy() for i in range(0, len(images), 32)
+        ]
+        return np.concatenate(out) if out else np.zeros((0, 472), np.float32)
+
+    @torch.inference_mode()
+    def dense(self, image: Image, views: int = 8) -> NDArray[np.float32]:
+        """(C, H, W) float32: what `merged` makes of the first `views` symmetries of the square.
+
+        Larger images are cut into tiles of 512 px that overlap by 96 and are blended with a linear ramp.
+        """
+        torch.set_num_threads(self.threads)
+        H, W = _size(image)
+        if H <= TILE and W <= TILE:
+            return self._views(image, views)
+        channels = self.network.shape.outputs + self.network.shape.boxes  # of boxes also how far the views differ
+        total, weight = np.zeros((channels, H, W), np.float32), np.zeros((H, W), np.float32)
+        for y0, y1 in spans(H):
+            for x0, x1 in spans(W):
+                ramp = (_ramp(y1 - y0, y0 > 0, y1 < H)[:, None] * _ramp(x1 - x0, x0 > 0, x1 < W)[None]).astype(
+                    np.float32
+                )
+                total[:, y0:y1, x0:x1] += self._views(image[y0:y1, x0:x1], views) * ramp
+                weight[y0:y1, x0:x1] += ramp
+        return np.asarray(total / weight, np.float32)
+
+    def _views(self, image: Image, views: int) -> NDArray[np.float32]:
+        H, W = _size(image)
+        x = (
+            torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            .float()
+            .div(255)
+            .unsqueeze(0)
+            .to(self.device)
+        )
+        side_h, side_w = _up(H), _up(W)
+        x = F.pad(x, (0, side_w - W, 0, side_h - H), mode="replicate")
+        if side_h == side_w:
+            batch = torch.cat([d4(x, k) for k in range(views)]).contiguous(memory_format=torch.channels_last)
+            outs = list(self.network(batch).split(1))
+        else:
+            outs = [self.network(d4(x, k).contiguous(memory_format=torch.channels_last)) for k in range(views)]
+        return np.asarray(self.merged(outs)[:, :H, :W].cpu().numpy(), np.float32)
+
+    def merged(self, outs: Sequence[Tensor]) -> Tensor:
+        """(C, H, W) of the raw outputs (1, C, H, W) for the first symmetries of the square, turned back, averaged."""
+        raise NotImplementedError
+
+    def _resized(self, images: Sequence[Image]) -> Tensor:
+        side = self.settings.side
+        stack = [resized(image, side) for image in images]
+        x = torch.from_numpy(np.stack(stack).transpose(0, 3, 1, 2).copy()).float().div(255)
+        return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def save(self, folder: Path) -> None:
+        """`weights.safetensors` and `labeler.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
+        save_file(state, folder / "weights.safetensors")
+        shape, settings = asdict(self.network.shape), asdict(self.settings)
+        about: dict[str, Any] = {"trainer": "labeler", "shape": shape, "settings": settings}
+        t = self.settings.temperature
+        settings["temperature"] = t if t == t else None
+        (folder / "labeler.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+class CompactLabeler(NetworkLabeler):
+    """Gives pixels their class and instance (`instances`, `segment`), or the image its class (`classify`)."""
 
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
         """Labels of each image, in order; scores are calibrated when the labeler is."""
@@ -105,15 +186,6 @@ class CompactLabeler:
             out.append((logits / (t if t == t else 1.0)).softmax(1).cpu().numpy()[: len(chunk)])
         return np.concatenate(out) if out else np.zeros((0, self.network.shape.classes), np.float32)
 
-    @torch.inference_mode()
-    def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(N, 472) float32 pooled encoder features; each image alone, resized to the same side."""
-        torch.set_num_threads(self.threads)
-        out = [
-            self.network.features(self._resized(images[i : i + 32])).cpu().numpy() for i in range(0, len(images), 32)
-        ]
-        return np.concatenate(out) if out else np.zeros((0, 472), np.float32)
-
     def groups(self, image: Image, views: int = 8) -> tuple[Group, NDArray[np.float32]]:
         """Instances with their raw scores, and (K + 1, H, W) class probabilities."""
         K, s = self.network.shape.classes, self.settings
@@ -139,71 +211,62 @@ class CompactLabeler:
         labels = labels_from_ids(ids, classes, reviewed="model")
         return replace(labels, scores=np.asarray(scores, np.float32)) if len(labels) else labels
 
-    @torch.inference_mode()
-    def dense(self, image: Image, views: int = 8) -> NDArray[np.float32]:
-        """(K + 1 + 1 + 2, H, W) float32: class probabilities, centre in [0, 1], offsets in px, averaged over the first
-        `views` symmetries of the square.
-
-        Larger images are cut into tiles of 512 px that overlap by 96 and are blended with a linear ramp.
-        """
-        torch.set_num_threads(self.threads)
-        H, W = _size(image)
-        if H <= TILE and W <= TILE:
-            return self._views(image, views)
-        channels = self.network.shape.classes + 4
-        total, weight = np.zeros((channels, H, W), np.float32), np.zeros((H, W), np.float32)
-        for y0, y1 in spans(H):
-            for x0, x1 in spans(W):
-                ramp = (_ramp(y1 - y0, y0 > 0, y1 < H)[:, None] * _ramp(x1 - x0, x0 > 0, x1 < W)[None]).astype(
-                    np.float32
-                )
-                total[:, y0:y1, x0:x1] += self._views(image[y0:y1, x0:x1], views) * ramp
-                weight[y0:y1, x0:x1] += ramp
-        return np.asarray(total / weight, np.float32)
-
-    def _views(self, image: Image, views: int) -> NDArray[np.float32]:
-        H, W = _size(image)
+    def merged(self, outs: Sequence[Tensor]) -> Tensor:
+        """(K + 1 + 1 + 2, H, W): class probabilities, background first, centre in [0, 1], offsets dy dx in px."""
         K = self.network.shape.classes
-        x = (
-            torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-            .float()
-            .div(255)
-            .unsqueeze(0)
-            .to(self.device)
-        )
-        side_h, side_w = _up(H), _up(W)
-        x = F.pad(x, (0, side_w - W, 0, side_h - H), mode="replicate")
-        if side_h == side_w:
-            batch = torch.cat([d4(x, k) for k in range(views)]).contiguous(memory_format=torch.channels_last)
-            outs = list(self.network(batch).split(1))
-        else:
-            outs = [self.network(d4(x, k).contiguous(memory_format=torch.channels_last)) for k in range(views)]
         mean = torch.zeros_like(outs[0])
-        for k, out in zip(range(views), outs, strict=True):
+        for k, out in enumerate(outs):
             out = torch.cat([out[:, : K + 1].softmax(1), out[:, K + 1 : K + 2].sigmoid(), out[:, K + 2 :]], 1)
             mean += undo_d4(out, k, slice(K + 2, K + 4))
-        result: NDArray[np.float32] = (mean / len(outs))[0, :, :H, :W].cpu().numpy()
-        return result
-
-    def _resized(self, images: Sequence[Image]) -> Tensor:
-        side = self.settings.side
-        stack = [resized(image, side) for image in images]
-        x = torch.from_numpy(np.stack(stack).transpose(0, 3, 1, 2).copy()).float().div(255)
-        return x.to(self.device).contiguous(memory_format=torch.channels_last)
-
-    def save(self, folder: Path) -> None:
-        """`weights.safetensors` and `labeler.json`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
-        save_file(state, folder / "weights.safetensors")
-        shape, settings = asdict(self.network.shape), asdict(self.settings)
-        about: dict[str, Any] = {"trainer": "labeler", "shape": shape, "settings": settings}
-        t = self.settings.temperature
-        settings["temperature"] = t if t == t else None
-        (folder / "labeler.json").write_text(json.dumps(about, indent=1) + "\n")
+        return (mean / len(outs))[0]
 
 
-def load(folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
+class BoxLabeler(NetworkLabeler):
+    """Finds boxes (`detect`); it gives no pixel a class, so that it is not `Probabilistic`."""
+
+    def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
+        """Labels of each image, in order: boxes; scores are calibrated when the labeler is."""
+        for image in images:
+            boxes, classes, scores = self.boxes(image, 8 if tta else 1)
+            size = _size(image)
+            sure = calibrated(scores, self.settings.temperature, self.settings.bias).astype(np.float32)
+            said = sure >= LEAST_SURE
+            boxes, classes, sure = boxes[said], classes[said], sure[said]
+            yield Labels(size, classes, boxes, scores=sure, truncated=touches_border(boxes, size), reviewed="model")
+
+    def boxes(self, image: Image, views: int = 8) -> tuple[Boxes, NDArray[np.int64], NDArray[np.float64]]:
+        """Boxes with their classes and raw scores (`found_boxes`)."""
+        K, s = self.network.shape.classes, self.settings
+        out = self.dense(image, views)
+        return found_boxes(
+            out[:K], out[K : K + 4], out[K + 4], radius=s.radius, threshold=s.threshold, min_area=s.min_area
+        )
+
+    def merged(self, outs: Sequence[Tensor]) -> Tensor:
+        """(K + 4 + 1, H, W): centre of each class in [0, 1], sides up, left, down, right in px, and how far the views
+        differ about a side, px (root mean square)."""
+        K = self.network.shape.classes
+        first, last = slice(K, K + 2), slice(K + 2, K + 4)
+        found = []
+        for k, out in enumerate(outs):
+            sides = sides_of(out[:, K:], self.network.shape.scale)
+            # As vectors from the pixel to the box's first and last corner, sides turn with the image.
+            one = torch.cat([out[:, :K].sigmoid(), -sides[:, :2], sides[:, 2:]], 1)
+            one = undo_d4(one, k, first, last)
+            a, b = one[:, first], one[:, last]
+            found.append(torch.cat([one[:, :K], -torch.minimum(a, b), torch.maximum(a, b)], 1)[0])
+        every = torch.stack(found)
+        mean = every.mean(0)
+        spread = (every[:, K:] - mean[K:]).square().mean((0, 1)).sqrt()
+        return torch.cat([mean, spread[None]])
+
+
+def labeler_of(network: Network, settings: Settings, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
+    """The labeler of what the network's head says."""
+    return (BoxLabeler if network.shape.boxes else CompactLabeler)(network, settings, device, threads)
+
+
+def load(folder: Path, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
     """The labeler that `save` wrote. Raises: DataError when the folder holds none."""
     try:
         about = json.loads((folder / "labeler.json").read_text())
@@ -217,15 +280,16 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> CompactLabeler:
     except Exception as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder}: there is no labeler here that can be read ({why})") from None
-    return CompactLabeler(network, settings, device, threads)
+    return labeler_of(network, settings, device, threads)
 
 
-def calibrated(raw: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Scores after temperature scaling (Guo et al. 2017): sigmoid(logit(raw) / T); unchanged when T is nan."""
+def calibrated(raw: NDArray[np.float64], temperature: float, bias: float = 0.0) -> NDArray[np.float64]:
+    """Scores after temperature scaling (Guo et al. 2017) or, with a bias, Platt's (1999): sigmoid(logit(raw) / T + b);
+    unchanged when T is nan."""
     if temperature != temperature:
         return raw
     p = np.clip(raw, 1e-4, 1 - 1e-4)
-    return np.asarray(1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature)))
+    return np.asarray(1 / (1 + np.exp(-np.log(p / (1 - p)) / temperature - bias)))
 
 
 def spans(length: int) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from synthgen.seeds import seed_of
+from synthgen_labeler.boxes import box_loss
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.network import Network
 from synthgen_labeler.targets import dense_loss
@@ -44,7 +45,9 @@ class Training(pl.LightningModule):
         torch.manual_seed(seed_of(self.seed, "dropout", self.global_step))
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         out = self.network(image)
-        if self.network.shape.dense:
+        if self.network.shape.boxes:
+            losses = box_loss(out, batch, self.network.shape.classes, self.network.shape.scale)
+        elif self.network.shape.dense:
             losses = dense_loss(out, batch, self.network.shape.classes)
         else:
             losses = {"class": F.cross_entropy(out, batch["class"], label_smoothing=0.1)}

@@ -28,7 +28,8 @@ class Shape:
 
     classes: K foreground classes. dense: masks and boxes; else one class per image.
     width: channels of the pyramid. tone: exponent that the grey values in [0, 1] are raised to first, below 1
-    lifts dim objects. zoom: enlargement of the image before the encoder.
+    lifts dim objects. zoom: enlargement of the image before the encoder. boxes: of the dense ones, centres and sides of
+    boxes instead of pixels. scale: half of a usual box's side, px.
     """
 
     classes: int
@@ -37,6 +38,14 @@ class Shape:
     tone: float = 1.0
     zoom: float = 1.0
     frozen: int = 0
+    boxes: bool = False
+    scale: float = 16.0
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the dense head: class logits (background first), centre, dy, dx; or centre of each class, sides
+        up, left, down, right."""
+        return self.classes + 4
 
 
 class Encoder(nn.Module):
@@ -97,7 +106,7 @@ class Network(nn.Module):
     """One network for four tasks.
 
     Dense: a feature pyramid (Lin et al. 2017) down to stride 2, and on it class logits, centre heat-map and
-    offsets as in Panoptic-DeepLab (Cheng et al. 2020).
+    offsets as in Panoptic-DeepLab (Cheng et al. 2020), or for `detect` centres and sides (`boxes`).
     `classify`: the deepest two maps, pooled, and a linear layer.
     """
 
@@ -114,13 +123,13 @@ class Network(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, D, 1) for c in Encoder.channels)
         self.smooth = nn.ModuleList(_conv(D, D) for _ in Encoder.channels[:-1])
         self.trunk = _conv(D, D)
-        self.out = nn.Conv2d(D, shape.classes + 1 + 1 + 2, 1)  # class logits (background first), centre, dy, dx
+        self.out = nn.Conv2d(D, shape.outputs, 1)
         nn.init.zeros_(self.out.weight)
         if self.out.bias is None:  # never: for the type checker
             raise AssertionError
         nn.init.zeros_(self.out.bias)
         with torch.no_grad():
-            self.out.bias[shape.classes + 1] = -3.0  # centres are rare
+            self.out.bias[slice(shape.classes) if shape.boxes else shape.classes + 1] = -3.0  # centres are rare
 
     def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] → (B, C, H, W) dense outputs, or (B, K) class logits.

@@ -60,23 +60,23 @@ def target_of(ids: NDArray[np.int32], classes: NDArray[np.int64]) -> Target:
 
 
 def dense_loss(out: Tensor, target: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
-    """Losses of dense outputs (B, C, H, W): class cross-entropy, centre focal loss, offset L1 on objects.
-
-    Centre: penalty-reduced focal loss (CenterNet, eq. 1; alpha 2, beta 4).
-    """
+    """Losses of dense outputs (B, C, H, W): class cross-entropy, centre focal loss, offset L1 on objects."""
     valid = target["classes"] != IGNORE  # (B, H, W)
     weight = (1 + 3 * target["edge"]) * valid
     ce = F.cross_entropy(out[:, : classes + 1], target["classes"], ignore_index=IGNORE, reduction="none")
     loss_class = (ce * weight).sum() / weight.sum().clamp(min=1)
-    heat = out[:, classes + 1]
-    truth = target["centre"]
+    loss_centre = focal_loss(out[:, classes + 1], target["centre"], valid)
+    inside = (target["classes"] > 0).unsqueeze(1)
+    l1 = F.smooth_l1_loss(out[:, classes + 2 : classes + 4], target["offset"], reduction="none", beta=1.0)
+    loss_offset = (l1 * inside).sum() / (2 * inside.sum()).clamp(min=1)
+    return {"class": loss_class, "centre": loss_centre, "offset": 0.1 * loss_offset}
+
+
+def focal_loss(heat: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of a heat-map's logits (CenterNet, eq. 1; alpha 2, beta 4), over its peaks."""
     log_p, log_q = F.logsigmoid(heat), F.logsigmoid(-heat)
     peak = (truth > 0.95) & valid
     focal = torch.where(
         peak, -((-heat).sigmoid() ** 2) * log_p, -((1 - truth) ** 4) * (heat.sigmoid() ** 2) * log_q * valid
     )
-    loss_centre = focal.sum() / peak.sum().clamp(min=1)
-    inside = (target["classes"] > 0).unsqueeze(1)
-    l1 = F.smooth_l1_loss(out[:, classes + 2 : classes + 4], target["offset"], reduction="none", beta=1.0)
-    loss_offset = (l1 * inside).sum() / (2 * inside.sum()).clamp(min=1)
-    return {"class": loss_class, "centre": loss_centre, "offset": 0.1 * loss_offset}
+    return focal.sum() / peak.sum().clamp(min=1)

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.types import Image
+from synthgen.types import Boxes, Image, Size
+
+SEEN = 0.3  # of a box that must be inside a window
 
 
 def resized(image: Image, side: int) -> Image:
@@ -19,11 +21,39 @@ def window(
     image: Image, ids: NDArray[np.int32], side: int, rng: np.random.Generator, *, pad: bool = True
 ) -> tuple[Image, NDArray[np.int32]]:
     """A random window of at most side × side px; with `pad` exactly that, and the padding is ignored."""
+    return cropped(image, ids, corner(ids, side, rng), side, pad=pad)
+
+
+def corner(ids: NDArray[np.int32], side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a random window of side × side px, px."""
     H, W = ids.shape
-    top, left = int(rng.integers(0, max(H - side, 0) + 1)), int(rng.integers(0, max(W - side, 0) + 1))
+    return int(rng.integers(0, max(H - side, 0) + 1)), int(rng.integers(0, max(W - side, 0) + 1))
+
+
+def cropped(
+    image: Image, ids: NDArray[np.int32], at: tuple[int, int], side: int, *, pad: bool
+) -> tuple[Image, NDArray[np.int32]]:
+    """The window at a corner."""
+    top, left = at
     image, ids = image[top : top + side, left : left + side], ids[top : top + side, left : left + side]
     below, right = side - ids.shape[0], side - ids.shape[1]
     if pad and (below or right):
         image = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT).astype(np.uint8)
         ids = cv2.copyMakeBorder(ids, 0, below, 0, right, cv2.BORDER_CONSTANT, value=-1).astype(np.int32)
     return image, ids
+
+
+def boxes_in(
+    boxes: Boxes, at: tuple[int, int], size: Size, ids: NDArray[np.int32]
+) -> tuple[Boxes, NDArray[np.int64]]:
+    """Boxes inside a window of (height, width) px at a corner, and their rows. One of which less than SEEN is inside
+    is left out, and what shows of it becomes ignored in the window's `ids`: nobody would know what it is."""
+    top, left = at
+    moved = boxes - np.asarray([left, top, left, top], np.float32)
+    inside = np.clip(moved, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
+    area, whole = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (inside, moved))
+    seen = area >= SEEN * whole
+    for x0, y0, x1, y1 in np.round(inside[~seen & (area > 0)]).astype(int):
+        ids[y0:y1, x0:x1] = -1
+    rows = np.flatnonzero(seen & (area > 0))
+    return inside[rows], rows

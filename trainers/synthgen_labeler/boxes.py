@@ -1,0 +1,131 @@
+"""The box head (task `detect`): what it is taught, how wrong it is, and what its outputs say.
+
+After TTFNet (Liu, Zheng, Xu, Yang, Liu & Cai, AAAI 2020, "Training-Time-Friendly Network for Real-Time Object
+Detection"): a heat-map of centres per class as in CenterNet (Zhou, Wang & Krähenbühl 2019), and at every pixel near a
+centre, not only on it, the distances to the box's four sides.
+
+Sides are (4, H, W) float32 px: how far the box goes from the middle of a pixel up, left, down and right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from synthgen.types import Boxes
+from synthgen_labeler.targets import focal_loss
+
+SPREAD = 0.54 / 6  # sigma of a centre's Gaussian, of the box's side (TTFNet §3.3: alpha 0.54)
+LEAST_SIGMA = 0.8  # px
+SIDES_WEIGHT = 5.0  # of the sides' loss beside the heat-map's (TTFNet §3.5)
+MOST = 5000  # peaks per image that are looked at
+OVERLAP = 0.6  # IoU above which two boxes of one class are one object's
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxTarget:
+    """heat (K, H, W) float32 in [0, 1], 1 at centres; sides (4, H, W) float32 px; weight (H, W) float32, how much the
+    sides matter there, summing to 1 over each box; valid (H, W) bool, where not finding anything says something."""
+
+    heat: Floats
+    sides: Floats
+    weight: Floats
+    valid: NDArray[np.bool_]
+
+
+def box_target(boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: NDArray[np.bool_]) -> BoxTarget:
+    """Targets from (N, 4) boxes and their classes. Where boxes overlap, the smaller one's sides are taught."""
+    H, W = valid.shape
+    heat = np.zeros((n_classes, H, W), np.float32)
+    sides = np.zeros((4, H, W), np.float32)
+    weight = np.zeros((H, W), np.float32)
+    extent = boxes[:, 2:] - boxes[:, :2]
+    for k in np.argsort(-extent.prod(1), kind="stable"):
+        (x0, y0, x1, y1), (w, h) = boxes[k].tolist(), extent[k].tolist()
+        gy, ys = _bell(y0, h, H)
+        gx, xs = _bell(x0, w, W)
+        if not gy.size or not gx.size:
+            continue
+        bell = gy[:, None] * gx[None]
+        at = np.s_[ys, xs]
+        peak = bell / bell.max()  # a centre between two pixels has its peak on the nearer one
+        heat[classes[k]][at] = np.maximum(heat[classes[k]][at], peak)
+        py, px = np.mgrid[at] + 0.5
+        inside = (py > y0) & (py < y1) & (px > x0) & (px < x1)
+        sides[:, ys, xs] = np.where(inside, np.stack([py - y0, px - x0, y1 - py, x1 - px]), sides[:, ys, xs])
+        share = np.where(inside, bell, 0)
+        weight[at] = np.where(inside, share / max(float(share.sum()), 1e-6), weight[at])
+    return BoxTarget(heat, sides, weight * valid, valid)
+
+
+def _bell(start: float, side: float, length: int) -> tuple[NDArray[np.float64], slice]:
+    """A Gaussian around the middle of a side, and the pixels that it reaches to (3 sigma, inside the image)."""
+    middle, sigma = start + side / 2, max(SPREAD * side, LEAST_SIGMA)
+    first, last = max(int(np.floor(middle - 3 * sigma)), 0), min(int(np.ceil(middle + 3 * sigma)), length)
+    places = np.arange(first, last) + 0.5
+    return np.exp(-0.5 * ((places - middle) / sigma) ** 2), slice(first, last)
+
+
+def box_loss(out: Tensor, target: dict[str, Tensor], classes: int, scale: float) -> dict[str, Tensor]:
+    """Losses of the head's outputs (B, K + 4, H, W): focal loss of the centres, generalised IoU of the boxes that the
+    sides span (Rezatofighi et al., CVPR 2019, algorithm 1), each object alike."""
+    heat = focal_loss(out[:, :classes], target["heat"], target["valid"].unsqueeze(1))
+    weight = target["weight"]
+    giou = giou_of_sides(sides_of(out[:, classes:], scale), target["sides"])
+    return {"centre": heat, "sides": SIDES_WEIGHT * ((1 - giou) * weight).sum() / weight.sum().clamp(min=1e-6)}
+
+
+def sides_of(raw: Tensor, scale: float) -> Tensor:
+    """Raw outputs → sides, px, over 0. scale: px, half a usual box."""
+    return F.softplus(raw) * scale
+
+
+def giou_of_sides(a: Tensor, b: Tensor) -> Tensor:
+    """(B, H, W) in (−1, 1]: generalised IoU of two boxes that hold the same pixel, from (B, 4, H, W) sides."""
+    def area(sides: Tensor) -> Tensor:
+        up, left, down, right = sides.unbind(1)
+        return (up + down) * (left + right)
+
+    both, hull = area(torch.minimum(a, b)), area(torch.maximum(a, b)).clamp(min=1e-6)
+    union = (area(a) + area(b) - both).clamp(min=1e-6)
+    return both / union - (hull - union) / hull
+
+
+def found_boxes(
+    heat: Floats, sides: Floats, spread: Floats, *, radius: int, threshold: float, min_area: float
+) -> tuple[Boxes, NDArray[np.int64], NDArray[np.float64]]:
+    """Boxes (N, 4) inside the image, their classes and raw scores in [0, 1], the surest first.
+
+    heat: (K, H, W) in [0, 1]. spread: (H, W) px, how far several views differ about a side. A score is the
+    peak's height times the IoU of the box with itself, moved in on every side by the spread: how sure it is that there
+    is something, and where (localisation confidence from the variance of jittered views, as in Soft Teacher: Xu et
+    al., ICCV 2021, §3.3). radius: of the maximum filter, px. Of boxes of one class that overlap by over OVERLAP the
+    surest is kept.
+    """
+    K, H, W = heat.shape
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    places = [np.nonzero((one == cv2.dilate(one, kernel)) & (one > threshold)) for one in heat]
+    classes = np.repeat(np.arange(K), [len(ys) for ys, _ in places])
+    ys, xs = (np.concatenate([place[i] for place in places]).astype(np.int64) for i in (0, 1))
+    up, left, down, right = sides[:, ys, xs].astype(np.float64)
+    width, height, off = left + right, up + down, spread[ys, xs]
+    steady = np.maximum(width - 2 * off, 0) * np.maximum(height - 2 * off, 0) / np.maximum(width * height, 1e-6)
+    scores = heat[classes, ys, xs] * steady
+    boxes = np.stack([xs + 0.5 - left, ys + 0.5 - up, xs + 0.5 + right, ys + 0.5 + down], 1)
+    boxes = np.clip(boxes, 0, [W, H, W, H])
+    extent = boxes[:, 2:] - boxes[:, :2]
+    order = np.argsort(-scores, kind="stable")
+    order = order[(extent.prod(1) >= min_area)[order]][:MOST]
+    xywh = np.concatenate([boxes[:, :2], extent], 1)[order]
+    kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), scores[order].tolist(), classes[order].tolist(), 0.0, OVERLAP)
+    rows = order[np.sort(np.asarray(kept, np.int64).reshape(-1))]
+    return boxes[rows].astype(np.float32), classes[rows].astype(np.int64), scores[rows]
+
