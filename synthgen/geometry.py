@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from synthgen.rle import pixels, regions
 from synthgen.types import Boxes, Labels, Mask, Reviewed, Rle, Size
 
 
@@ -59,7 +60,10 @@ def areas(rles: Sequence[Rle], size: Size) -> NDArray[np.int64]:
     """(N,) int64 px."""
     if not rles:
         return np.zeros(0, np.int64)
-    return np.asarray(coco_mask.area([{"size": list(size), "counts": rle} for rle in rles])).astype(np.int64)
+    every = [{"size": list(size), "counts": rle} for rle in rles]
+    # pycocotools 2.0.11 keeps the number of masks that `area` is given in 8 bits, and fails with 256 of them.
+    parts = [coco_mask.area(every[i : i + 255]) for i in range(0, len(every), 255)]
+    return np.concatenate([np.zeros(0), *parts]).astype(np.int64)
 
 
 def rle_boxes(rles: Sequence[Rle], size: Size) -> Boxes:
@@ -113,15 +117,17 @@ def labels_from_ids(ids: NDArray[np.integer], classes: dict[int, int], *, review
 
     Instances that reach the border are marked truncated. Ids without a class are left out.
     """
-    present = [int(i) for i in np.unique(ids) if i != 0 and int(i) in classes]
-    masks = np.stack([ids == i for i in present]) if present else np.zeros((0, *ids.shape), bool)
-    return labels_from_masks(masks, [classes[i] for i in present], reviewed=reviewed)
+    found = [(i, rle) for i, rle in regions(ids) if i in classes]
+    size = (int(ids.shape[0]), int(ids.shape[1]))
+    return _labels(tuple(rle for _, rle in found), [classes[i] for i, _ in found], size, reviewed)
 
 
 def labels_from_masks(masks: NDArray[np.bool_], classes: Sequence[int], *, reviewed: Reviewed = "none") -> Labels:
     """Labels from (N, H, W) masks and N classes: boxes are the masks' own, border objects are truncated."""
-    size = (int(masks.shape[1]), int(masks.shape[2]))
-    rles = encode(masks)
+    return _labels(encode(masks), classes, (int(masks.shape[1]), int(masks.shape[2])), reviewed)
+
+
+def _labels(rles: tuple[Rle, ...], classes: Sequence[int], size: Size, reviewed: Reviewed) -> Labels:
     boxes = rle_boxes(rles, size)
     return Labels(size=size, classes=np.asarray(classes, np.int64), boxes=boxes, masks=rles,
                   truncated=touches_border(boxes, size), reviewed=reviewed,
@@ -138,7 +144,7 @@ def set_aside(labels: Labels, which: NDArray[np.bool_]) -> Labels:
         return labels
     away = np.zeros(labels.size, bool)
     if labels.masks is not None:
-        away |= decode([m for m, w in zip(labels.masks, which, strict=True) if w], labels.size).any(0)
+        away |= union([m for m, w in zip(labels.masks, which, strict=True) if w], labels.size)
     else:
         for x0, y0, x1, y1 in labels.boxes[which]:
             away[max(int(y0), 0) : int(np.ceil(y1)), max(int(x0), 0) : int(np.ceil(x1))] = True
@@ -146,7 +152,7 @@ def set_aside(labels: Labels, which: NDArray[np.bool_]) -> Labels:
         away |= decode([labels.ignore], labels.size)[0]
     stay = np.flatnonzero(~which)
     if labels.masks is not None and len(stay):
-        away &= ~decode([labels.masks[k] for k in stay], labels.size).any(0)      # what stays is known
+        away &= ~union([labels.masks[k] for k in stay], labels.size)              # what stays is known
     return replace(
         labels,
         classes=labels.classes[stay],
@@ -169,14 +175,21 @@ def only_accepted(labels: Labels) -> Labels:
 
 def id_map(labels: Labels) -> NDArray[np.int32]:
     """(H, W) int32: 0 background, k + 1 for instance k; where masks overlap the smaller one is on top."""
-    ids = np.zeros(labels.size, np.int32)
-    if labels.masks is None:
-        return ids
-    sizes = areas(labels.masks, labels.size)
-    masks = decode(labels.masks, labels.size)
-    for k in np.argsort(-sizes, kind="stable"):
-        ids[masks[k]] = k + 1
-    return ids
+    H, W = labels.size
+    columns = np.zeros(H * W, np.int32)                                           # column by column, as run lengths go
+    if labels.masks is not None:
+        for k in np.argsort(-areas(labels.masks, labels.size), kind="stable"):
+            columns[pixels(labels.masks[k])] = k + 1
+    return np.ascontiguousarray(columns.reshape(W, H).T)
+
+
+def union(rles: Sequence[Rle], size: Size) -> Mask:
+    """(H, W) bool: the pixels of any of the masks, at the cost of their pixels and one image."""
+    H, W = size
+    columns = np.zeros(H * W, bool)
+    for rle in rles:
+        columns[pixels(rle)] = True
+    return np.ascontiguousarray(columns.reshape(W, H).T)
 
 
 def polygons_from_mask(mask: Mask) -> tuple[list[NDArray[np.int64]], bool]:

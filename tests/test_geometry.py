@@ -23,7 +23,9 @@ from synthgen.geometry import (
     rle_boxes,
     rle_ious,
     touches_border,
+    union,
 )
+from synthgen.rle import pixels
 
 Masks = NDArray[np.bool_]
 
@@ -146,3 +148,24 @@ def test_of_two_that_overlap_the_smaller_is_on_top() -> None:
 def test_a_reviewed_image_without_instances_is_confirmed_empty() -> None:
     assert labels_from_masks(np.zeros((0, 3, 3), bool), [], reviewed="human").empty == "confirmed"
     assert labels_from_masks(np.zeros((0, 3, 3), bool), []).empty == "unknown"
+
+
+@pytest.mark.parametrize("n", [255, 256, 700])
+def test_hundreds_of_objects_are_as_good_as_one(n: int) -> None:
+    ids = np.zeros((64, 90), np.int32)
+    places = np.argwhere(np.ones((32, 45), bool))[:n] * 2
+    ids[places[:, 0], places[:, 1]] = np.arange(1, n + 1)
+    labels = labels_from_ids(ids, dict.fromkeys(range(1, n + 1), 0))
+    assert len(labels) == n
+    assert areas(labels.masks or (), labels.size).tolist() == [1] * n
+    assert np.array_equal(id_map(labels), ids)
+    assert np.array_equal(union(labels.masks or (), labels.size), ids > 0)
+
+
+@given(masks())
+def test_the_pixels_of_run_lengths_are_the_masks(mask: Masks) -> None:
+    x, y = np.divmod(pixels(encode(mask[None])[0]), mask.shape[0])
+    again = np.zeros_like(mask)
+    again[y, x] = True
+    assert np.array_equal(again, mask)
+    assert len(y) == mask.sum()

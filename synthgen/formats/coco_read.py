@@ -16,8 +16,8 @@ from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import inside, load_json, open_image, relative, unknown_class
 from synthgen.formats.gather import Box, Gathered, facts_from_json, image_facts_from_json
-from synthgen.formats.rle import parse_rle
 from synthgen.geometry import areas, mask_from_polygons
+from synthgen.rle import parse_rle
 from synthgen.types import Image, Json, Rle, Sample, Size
 
 SLACK = 0.5                        # px that a shape may stand over the frame without being reported: rounding

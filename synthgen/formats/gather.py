@@ -8,8 +8,8 @@ from typing import cast, get_args
 
 import numpy as np
 
-from synthgen.formats.rle import merge
 from synthgen.geometry import mask_from_polygons, rle_boxes, touches_border
+from synthgen.rle import merge
 from synthgen.types import Empty, Json, Kind, KnownBy, Labels, Origin, Reviewed, Rle, Sample, Size, State
 
 GIVEN = Origin("real", "user", known_by="person")

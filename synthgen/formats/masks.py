@@ -33,9 +33,9 @@ from synthgen.formats.gather import (
 )
 from synthgen.formats.losses import Losses, Part
 from synthgen.formats.palette import write_palette
-from synthgen.formats.rle import regions
 from synthgen.geometry import areas, decode, encode
 from synthgen.images import list_images, png_bytes, read_ids
+from synthgen.rle import regions
 from synthgen.store import write_json
 from synthgen.types import Json, Labels, Sample
 

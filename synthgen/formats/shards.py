@@ -16,7 +16,7 @@ from synthgen.errors import DataError
 from synthgen.formats import Loss, Problem, Reading
 from synthgen.formats.files import class_index, load_json, unknown_class
 from synthgen.formats.gather import origin_from_json
-from synthgen.formats.rle import parse_rle
+from synthgen.rle import parse_rle
 from synthgen.store import Stored, committed, write_all, write_json
 from synthgen.types import Labels, Rle, Sample, Size
 

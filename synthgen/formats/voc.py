@@ -19,10 +19,10 @@ from synthgen.formats.files import Names, write_image
 from synthgen.formats.gather import facts_to_json, image_facts_to_json
 from synthgen.formats.losses import Losses, Part
 from synthgen.formats.palette import palette, write_palette
-from synthgen.formats.rle import regions
 from synthgen.formats.voc_read import VOID, class_names, looks_right, read_folder
 from synthgen.formats.xml import put, refuse_unwritable, xml_bytes
 from synthgen.geometry import areas, decode, id_map, rle_boxes
+from synthgen.rle import regions
 from synthgen.store import write_atomic
 from synthgen.types import Json, Labels, Sample
 

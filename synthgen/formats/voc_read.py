@@ -20,10 +20,10 @@ from synthgen.formats import Problem, Reading
 from synthgen.formats.files import each_image, inside, relative, unknown_class
 from synthgen.formats.gather import Box, Facts, Gathered, box_mask, facts_from_json, image_facts_from_json
 from synthgen.formats.palette import palette
-from synthgen.formats.rle import regions
 from synthgen.formats.xml import parse_xml, text_of
 from synthgen.geometry import box_ious, rle_boxes
 from synthgen.images import image_size, list_images, read_ids, read_image
+from synthgen.rle import regions
 from synthgen.types import Json, Rle, Sample, Size
 
 VOID = 255  # of a mask: says nothing

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import DataError
-from synthgen.formats.rle import unpack
 from synthgen.geometry import encode_crop, rle_boxes, touches_border
+from synthgen.rle import unpack
 from synthgen.types import Json, Labels, Rle, Size, Task
 
 MOST_OBJECTS = 65_534  # the page keeps ids in 16 bits

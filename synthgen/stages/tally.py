@@ -104,7 +104,7 @@ def _outside(labels: Labels) -> NDArray[np.int64]:
         return px
     ignored = {"size": list(labels.size), "counts": labels.ignore}
     both = [coco_mask.merge([{**ignored, "counts": mask}, ignored], intersect=True) for mask in labels.masks]
-    return px - np.asarray(coco_mask.area(both)).astype(np.int64)
+    return px - areas([str(one["counts"], "ascii") for one in both], labels.size)
 
 
 def about(asked: Committee | None, outcomes: Mapping[int, Outcome], weights: Mapping[int, float],

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthgen.errors import DataError
-from synthgen.formats.rle import merge, parse_rle, regions
 from synthgen.geometry import decode, encode
+from synthgen.rle import merge, parse_rle, regions
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
