@@ -10,6 +10,7 @@ import pytest
 
 from synthgen.recipe.load import load
 from synthgen.recipe.problems import InvalidRecipeError, Problem
+from synthgen_labeler import LabelerTrainer
 
 RECIPE = """\
 schema: synthgen/1
@@ -50,7 +51,11 @@ def test_paths_in_lists_of_options_must_lead_somewhere_and_start_at_the_recipe(
     assert load(recipe).recipe.generate[0].options["background"] == ["keep", str(recipe.parent / "fields")]
 
 
-def test_a_task_that_the_trainer_does_not_do_is_told_before_anything_is_made(recipe: Path) -> None:
+def test_a_task_that_the_trainer_does_not_do_is_told_before_anything_is_made(
+        recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.write_text(RECIPE.replace("instances", "detect"))
+    assert load(recipe).recipe.task == "detect"
+    monkeypatch.setattr(LabelerTrainer, "TASKS", ("instances", "segment"))
     (found,) = problems(recipe, "", RECIPE.replace("instances", "detect"))
     assert (found.line, found.message) == (3, 'the trainer "labeler" does not do task detect')
 
