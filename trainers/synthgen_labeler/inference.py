@@ -25,6 +25,7 @@ from synthgen_labeler.views import resized
 
 TILE, OVERLAP, MULTIPLE = 512, 96, 32
 LEAST_SURE = 0.05  # of a box's score: what is less sure is not even mentioned
+LEAST_HIGH = 0.2  # the same where scores are not calibrated
 BATCH = 8  # images whose class is asked for at a time
 
 
@@ -230,7 +231,7 @@ class BoxLabeler(NetworkLabeler):
             boxes, classes, scores = self.boxes(image, 8 if tta else 1)
             size = _size(image)
             sure = calibrated(scores, self.settings.temperature, self.settings.bias).astype(np.float32)
-            said = sure >= LEAST_SURE
+            said = sure >= (LEAST_SURE if self.settings.temperature == self.settings.temperature else LEAST_HIGH)
             boxes, classes, sure = boxes[said], classes[said], sure[said]
             yield Labels(size, classes, boxes, scores=sure, truncated=touches_border(boxes, size), reviewed="model")
 
