@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from pycocotools import mask as coco_mask
 
 from synthgen.rle import pixels, regions
 from synthgen.types import Boxes, Labels, Mask, Reviewed, Rle, Size
+
+Part: TypeAlias = tuple[slice, slice]  # rows and columns
 
 
 def encode(masks: NDArray[np.bool_]) -> tuple[Rle, ...]:
@@ -181,6 +184,22 @@ def id_map(labels: Labels) -> NDArray[np.int32]:
         for k in np.argsort(-areas(labels.masks, labels.size), kind="stable"):
             columns[pixels(labels.masks[k])] = k + 1
     return np.ascontiguousarray(columns.reshape(W, H).T)
+
+
+def cropped(rle: Rle, size: Size, room: int = 0) -> tuple[Part, Mask]:
+    """The part of an image around a mask, with `room` px on every side where the image has them, and the mask in it.
+
+    For an empty mask the part is empty. It costs as much as the object, and not as the image.
+    """
+    H, W = size
+    xs, ys = np.divmod(pixels(rle), H)
+    if not len(xs):
+        return np.s_[0:0, 0:0], np.zeros((0, 0), bool)
+    top, left = max(int(ys.min()) - room, 0), max(int(xs.min()) - room, 0)
+    bottom, right = min(int(ys.max()) + 1 + room, H), min(int(xs.max()) + 1 + room, W)
+    mask = np.zeros((bottom - top, right - left), bool)
+    mask[ys - top, xs - left] = True
+    return np.s_[top:bottom, left:right], mask
 
 
 def union(rles: Sequence[Rle], size: Size) -> Mask:

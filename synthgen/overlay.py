@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.geometry import decode, mask_box
+from synthgen.geometry import cropped, decode
 from synthgen.types import Boxes, Image, Labels, Mask, Rle, Size
 
 Colour = tuple[int, int, int]
@@ -92,20 +92,18 @@ def fit_to(image: Image, longest: int) -> tuple[Image, float]:
 def outlines(masks: Sequence[Rle], size: Size, factor: float) -> Iterator[list[NDArray[np.int32]]]:
     """Contours of each mask, (V, 2) x y px in the picture that is `factor` times the image; one mask held at a time."""
     for rle in masks:
-        mask = decode([rle], size)[0]
-        box = mask_box(mask)
-        yield [] if box is None else _contours(mask, box, factor)
+        (rows, columns), mask = cropped(rle, size)
+        yield _contours(mask, rows.start, columns.start, factor) if mask.any() else []
 
 
-def _contours(mask: Mask, box: tuple[int, int, int, int], factor: float) -> list[NDArray[np.int32]]:
+def _contours(mask: Mask, top: int, left: int, factor: float) -> list[NDArray[np.int32]]:
     # Only the object's own crop is scaled, with a rim so that its contour closes.
-    x0, y0, x1, y1 = box
-    crop = np.pad(mask[y0:y1, x0:x1].astype(np.float32), 2)
+    crop = np.pad(mask.astype(np.float32), 2)
     h, w = crop.shape
     size = (max(1, round(w * factor)), max(1, round(h * factor)))
     scaled = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR if factor > 1 else cv2.INTER_AREA)
     found, _ = cv2.findContours((scaled > 0.45).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    shift = np.round(np.array([x0 - 2, y0 - 2]) * factor).astype(np.int32)
+    shift = np.round(np.array([left - 2, top - 2]) * factor).astype(np.int32)
     return [c[:, 0].astype(np.int32) + shift for c in found]
 
 

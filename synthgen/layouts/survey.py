@@ -120,6 +120,8 @@ def survey(real: Dataset) -> Survey:
 
     Raises: DataError when not one of them has an instance with a mask.
     """
+    from scipy.ndimage import find_objects
+
     instances: list[Instance] = []
     sizes: list[Size] = []
     all_labels: list[Labels] = []
@@ -132,13 +134,11 @@ def survey(real: Dataset) -> Survey:
         ids = id_map(labels)
         padded = np.pad(ids, NEAR)
         kernel = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
-        for k in range(len(labels)):
-            mask = ids == k + 1
-            if not mask.any():
+        for k, place in enumerate(find_objects(ids, len(labels))):
+            if place is None:
                 continue
-            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            y0, y1, x0, x1 = ys[0], ys[-1] + 1, xs[0], xs[-1] + 1
-            crop = mask[y0:y1, x0:x1]
+            crop = ids[place] == k + 1
+            (y0, y1), (x0, x1) = ((side.start, side.stop) for side in place)
             around = padded[y0 : y1 + 2 * NEAR, x0 : x1 + 2 * NEAR]
             ring = cv2.dilate((around == k + 1).astype(np.uint8), kernel) > 0
             _, _, angle, aspect = axes_of(crop)
@@ -150,14 +150,14 @@ def survey(real: Dataset) -> Survey:
                     len(instances),
                     len(sizes),
                     int(labels.classes[k]),
-                    crop.copy(),
+                    crop,
                     int(y0),
                     int(x0),
                     bool(complete),
                     angle,
                     aspect,
                     bool(((around > 0) & (around != k + 1) & ring).any()),
-                    float(sample.image[mask].mean()),
+                    float(sample.image[place][crop].mean()),
                     float((around[ring & (around != k + 1)] == 0).mean()) if (ring & (around != k + 1)).any() else 0.0,
                     bool((around[next_to(around == k + 1)] > 0).any()),
                 )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from synthgen.geometry import areas, box_ious, decode, encode, rle_ious
+from synthgen.geometry import areas, box_ious, decode, encode, rle_ious, union
 from synthgen.types import Labels, Rle, Size
 
 Record = Mapping[str, Any]
@@ -107,8 +107,7 @@ def _outside_ignored(pred: Labels, truth: Labels, offered: NDArray[np.bool_],
     unknown += [truth.ignore] if truth.ignore is not None else []
     if not unknown:
         return pred_masks, list(truth.masks)
-    nothing_said: NDArray[np.bool_] = np.logical_or.reduce(decode(unknown, truth.size))       # (H, W)
-    (rest,) = encode(~nothing_said[None])
+    (rest,) = encode(~union(unknown, truth.size)[None])
     return ([_merge([m, rest], truth.size, True) for m in pred_masks],
             [_merge([m, rest], truth.size, True) for m in truth.masks])
 

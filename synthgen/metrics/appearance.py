@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.geometry import decode, mask_box
+from synthgen.geometry import cropped, decode
 from synthgen.metrics.drift import GRID, Profile, distribution, largest_of
 from synthgen.metrics.features import grey
 from synthgen.types import Image, Labels, Mask
@@ -75,15 +75,15 @@ def look(image: Image, labels: Labels | None = None) -> Look:
         covered += _grown(decode([labels.ignore], labels.size)[0], 1)
     crops = []
     for rle in labels.masks:
-        mask = decode([rle], labels.size)[0]
-        x0, y0, x1, y1 = mask_box(mask) or (0, 0, 0, 0)
         # The crop leaves room for the outer band; its edge is the image's or plain ground.
-        room = BAND + 2
-        part = np.s_[max(y0 - room, 0):y1 + room, max(x0 - room, 0):x1 + room]
-        crops.append((part, mask[part].copy()))
-        covered[part] += _grown(mask[part], 1)
+        part, mask = cropped(rle, labels.size, room=BAND + 2)
+        crops.append((part, mask))
+        if mask.any():
+            covered[part] += _grown(mask, 1)
     inside, classes, seams = [], [], []
     for k, (part, own) in enumerate(crops):
+        if not own.any():
+            continue
         crop, inner = maps.stack[part], maps.inner[part]
         core = _shrunk(own, 1) & inner
         if labels.states[k] == "ignored" or np.count_nonzero(core) < FEWEST_PIXELS:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synthgen.geometry import areas, decode, touches_border
+from synthgen.geometry import areas, cropped, touches_border
 from synthgen.metrics.bounds import resample_weights, t_quantile
 from synthgen.types import Labels
 
@@ -76,12 +76,13 @@ def _touching(labels: Labels, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
     ids = np.zeros(labels.size, np.int64)
     met = np.zeros(int(keep.sum()) + 1, bool)
     for k, mask in enumerate(np.flatnonzero(keep), start=1):
-        inside = decode([labels.masks[mask]], labels.size)[0]
-        under = np.unique(ids[inside])
+        part, inside = cropped(labels.masks[mask], labels.size)
+        here = ids[part]
+        under = np.unique(here[inside])
         met[under] = True
         met[k] = under.any()
         # What lay below is met already, so painting over it hides no touch of a third mask.
-        ids[inside] = k
+        here[inside] = k
     for one, two in ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1])):
         side = (one != two) & (one > 0) & (two > 0)
         met[one[side]] = met[two[side]] = True

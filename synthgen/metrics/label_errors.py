@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.geometry import areas, box_ious, decode, encode, rle_boxes, rle_ious
+from synthgen.geometry import areas, box_ious, cropped, decode, encode, rle_boxes, rle_ious, union
 from synthgen.metrics.accuracy import match
 from synthgen.metrics.consistency import target_of
 from synthgen.types import Boxes, Labels, Rle, Size, Task
@@ -180,10 +180,7 @@ def _covered(given: Labels, found: Labels, by_masks: bool) -> Floats:
     if by_masks:
         assert given.masks is not None
         assert found.masks is not None
-        under = ignored
-        for mask in given.masks:
-            under = under | decode([mask], given.size)[0]
-        (rle,) = encode(under[None])
+        (rle,) = encode((ignored | union(given.masks, given.size))[None])
         pairs = zip(found.masks, areas(found.masks, given.size).tolist(), strict=True)
         return np.array([_shared(m, rle, given.size) / area if area else 1.0 for m, area in pairs], np.float64)
     out = np.zeros(len(found))
@@ -211,7 +208,8 @@ def _held(given: Labels, k: int, probs: NDArray[np.float32] | None) -> float:
     if probs is None:
         return UNTOLD
     if given.masks is not None:
-        inside = probs[given.classes[k] + 1][decode([given.masks[k]], given.size)[0]]
+        part, mask = cropped(given.masks[k], given.size)
+        inside = probs[given.classes[k] + 1][part][mask]
     else:
         x0, y0, x1, y1 = np.round(given.boxes[k]).astype(int).clip(0)
         inside = probs[given.classes[k] + 1, y0:y1, x0:x1]

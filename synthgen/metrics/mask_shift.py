@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.geometry import decode
+from synthgen.geometry import cropped, decode
 from synthgen.types import Image, Labels, Mask
 
 Floats = NDArray[np.float64]
@@ -77,9 +77,9 @@ def mask_fit(image: Image, labels: Labels, reach: int = REACH) -> MaskFit | None
     kept = [m for m, state in zip(labels.masks or (), labels.states, strict=False) if state != "ignored"]
     edge, union = np.zeros(labels.size, bool), np.zeros(labels.size, bool)
     for rle in kept:
-        mask = decode([rle], labels.size)[0]
-        edge |= outline(mask)
-        union |= mask
+        part, mask = cropped(rle, labels.size, room=1)
+        edge[part] |= outline(mask)
+        union[part] |= mask
     known = ~decode([labels.ignore], labels.size)[0] if labels.ignore is not None else np.ones(labels.size, bool)
     edge &= known
     if np.count_nonzero(edge) < FEWEST_PIXELS:

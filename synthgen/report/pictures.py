@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import PIL.Image
 
-from synthgen.geometry import box_ious, decode, rle_ious
+from synthgen.geometry import box_ious, cropped, rle_ious
 from synthgen.metrics.accuracy import match, score_image
 from synthgen.overlay import (
     REVIEW,
@@ -263,7 +263,8 @@ def _pixels(out: Image, truth: Labels, mine: Labels) -> tuple[Image, str]:
         ids = np.zeros(labels.size, np.int32)
         for k, state in enumerate(labels.states or ()):
             if state != "ignored" and labels.masks is not None:
-                ids[decode([labels.masks[k]], labels.size)[0]] = int(labels.classes[k]) + 1
+                part, mask = cropped(labels.masks[k], labels.size)
+                ids[part][mask] = int(labels.classes[k]) + 1
         maps.append(ids)
     right, ours = maps
     h, w = out.shape[:2]

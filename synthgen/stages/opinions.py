@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.checks.agreement import METRIC
-from synthgen.geometry import decode
+from synthgen.geometry import cropped
 from synthgen.metrics import consistency as rule
 from synthgen.metrics.accuracy import score_image, value_of
 from synthgen.metrics.consistency import Floats
@@ -77,7 +77,8 @@ def held(probs: NDArray[np.float32], labels: Labels) -> Floats:
     (`benchmarks/agreement_filter.py` compares the two)."""
     out = np.zeros(len(labels))
     for i, (c, rle) in enumerate(zip(labels.classes.tolist(), labels.masks or (), strict=True)):
-        inside = probs[c + 1][decode([rle], labels.size)[0]]
+        part, mask = cropped(rle, labels.size)
+        inside = probs[c + 1][part][mask]
         out[i] = float(inside.mean(dtype=np.float64)) if inside.size else 0.0
     return out
 
