@@ -56,7 +56,7 @@ def in_words(row: Mapping[str, Json]) -> str:
                  "aside, and took nobody's time. ")
     text += f"In {row['covered']:,} of the pool's {counted(row['pool'], 'image')} nothing waits for a person"
     if promise and promise["certified"]:
-        text += (f"; {promise['accepted']:,} are certified: error at most {number(promise['max_error'])} with "
+        text += (f"; {promise['accepted']:,} are certified: error at most {promise['max_error']:g} with "
                  f"{promise['confidence'] * 100:g} % confidence (shown: {number(promise['bound'])})")
     elif promise:
         text += "; nothing is certified"
@@ -81,7 +81,8 @@ def _hand_in_words(row: Mapping[str, Json]) -> str:
 
 def notes(rows: Rows) -> list[str]:
     """What must be known to read the rounds."""
-    out = []
+    out = ["The labels that came with the data, of the seed and of a test, were made before: their minutes stand in no "
+           "figure here."]
     untimed = rows[-1]["minutes"]["untimed"]
     if untimed:
         out.append(f"{counted(untimed, 'decision')} of people {'has' if untimed == 1 else 'have'} no time, so the "
@@ -108,7 +109,7 @@ def table_of(rows: Rows) -> tuple[list[str], list[list[str]]]:
     test, truth = _metric(rows, "test"), _metric(rows, "truth")
     certified = any(r["certificate"] for r in rows)
     head = ["round", "last decision", *["audit answered"] * certified, "others answered", "people's minutes",
-            "accepted", "to review", "ignored", "nothing waits",
+            "accepted", "to review", "ignored", "covered",
             *(["certified", "error at most", "error in the audit"] if certified else []),
             *([f"test {SHORT[test]}"] if test else []),
             *([f"pool {SHORT[truth]}, kept-aside truth"] if truth else [])]
@@ -117,7 +118,7 @@ def table_of(rows: Rows) -> tuple[list[str], list[list[str]]]:
         said, promise = r["answered"], r["certificate"] or {"certified": None, "loss": None}
         audit = f"{said['simulated']:,} simulated" if said["simulated"] else f"{said['audit']:,}"
         sure = [_share(promise["accepted"], r["pool"]), number(promise["bound"])] if promise["certified"] else \
-            ["–" if promise["certified"] is None else "nothing", "–"]
+            ["–" if promise["certified"] is None else "none", "–"]
         out.append([
             str(r["round"]), (r["last"] or "–")[:16].replace("T", " "), *[audit] * certified, f"{said['others']:,}",
             minutes(r["minutes"]["all"], unit=False),
@@ -145,10 +146,12 @@ def charts_of(loop: Mapping[str, Json]) -> list[Chart]:
     rows: Rows = loop["rounds"]
     timed = rows[-1]["minutes"]["all"] > 0
     at = [r["minutes"]["all"] if timed else r["round"] for r in rows]
+    hand = loop["by_hand"] if timed else None
     names = "; ".join(f"round {r['round']}: {_share(r['covered'], r['pool'])}" for r in rows)
-    out = [Chart("Coverage", "share of the pool's images. Solid: nothing waits for a person; circles: certified"
-                 + ("; dotted: labelled by hand" if timed and loop["by_hand"] else ""),
-                 svg(lambda axes: _coverage(axes, rows, at, loop["by_hand"] if timed else None, timed), 3.9, 2.4,
+    drawn = f"; dotted: by hand, all of them at {minutes(hand['minutes'])}" if hand else ""
+    out = [Chart("Coverage", "share of the pool's images. Line: nothing waits for a person, by round; circles: "
+                 f"certified{drawn}",
+                 svg(lambda axes: _coverage(axes, rows, at, hand, timed), 3.9, 2.4,
                      "rounds-coverage", f"coverage by round: {names}"))]
     if any(r["certificate"] for r in rows):
         names = "; ".join(f"round {r['round']}: {number((r['certificate'] or {}).get('bound'))}" for r in rows)
@@ -161,6 +164,7 @@ def charts_of(loop: Mapping[str, Json]) -> list[Chart]:
 
 def _coverage(axes: Any, rows: Rows, at: Sequence[float], hand: Json, timed: bool) -> None:
     axes.plot(at, [r["covered"] / max(r["pool"], 1) for r in rows], color=POOL, lw=1.8, marker=".", ms=7)
+    _numbered(axes, at, [r["covered"] / max(r["pool"], 1) for r in rows])
     sure = [(x, r["certificate"]["accepted"] / max(r["pool"], 1)) for x, r in zip(at, rows, strict=True)
             if r["certificate"] and r["certificate"]["certified"]]
     axes.plot([x for x, _ in sure], [y for _, y in sure], "o", color=MADE, ms=6, mfc="none", mew=1.6)
@@ -168,7 +172,7 @@ def _coverage(axes: Any, rows: Rows, at: Sequence[float], hand: Json, timed: boo
     if hand:
         # By hand every minute labels as many images as the one before.
         axes.plot([0, hand["minutes"]], [0, 1], color=INK, lw=1, ls=":")
-    axes.set_ylim(0, 1.08)
+    axes.set_ylim(0, 1.15)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
 
 
@@ -181,6 +185,13 @@ def _error(axes: Any, rows: Rows, at: Sequence[float], timed: bool) -> None:
     _frame(axes, at, timed)
     axes.plot([x for x, _ in known], [c["max_error"] for _, c in known], color=INK, lw=1, ls=":")
     axes.set_ylim(bottom=0)
+
+
+def _numbered(axes: Any, at: Sequence[float], values: Sequence[float]) -> None:
+    """The number of each round over its point; where several took the same time, of the last one."""
+    for number_, (x, y) in enumerate(zip(at, values, strict=True), 1):
+        if x not in at[number_:]:
+            axes.annotate(f"{number_}", (x, y), (0, 5), textcoords="offset points", ha="center", size=8)
 
 
 def _frame(axes: Any, at: Sequence[float], timed: bool) -> None:

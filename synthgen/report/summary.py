@@ -33,7 +33,7 @@ def markdown(facts: Mapping[str, Json]) -> str:
         head, cells = table_of(facts["loop"]["rounds"])
         lines += ["", f"**Round by round**: {escaped(facts['loop']['words'])}"]
         lines += table(head, ([escaped(cell) for cell in row] for row in cells))
-        lines += ["", *(escaped(text) for text in facts["loop"]["notes"])]
+        lines += ["", *(f"- {escaped(text)}" for text in facts["loop"]["notes"])]
     if facts["benchmark"]:
         lines += ["", f"**Benchmark**: {escaped(facts['benchmark']['first'])}"]
     # Numbers that decide nothing would only hide those that do.

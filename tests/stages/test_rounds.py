@@ -140,3 +140,8 @@ def test_without_a_pool_and_with_a_refusal_after_generation_there_is_no_round(pr
     project.change(data={k: v for k, v in recipe["data"].items() if k != "pool"})
     project.run()
     assert not (project.run_folder / "people").exists()
+    project.change(data=recipe["data"], generate=[{"name": "a", "use": "copies", "count": 40, "bad_box": True}],
+                   evaluate={"permutations": 19, "gate": [{"check": "integrity"}]})
+    assert project.run()["verdict"] == "fail"
+    assert not (project.run_folder / "5-label").exists()
+    assert rounds_of(project) == []
