@@ -28,6 +28,7 @@ from synthgen.stages import (
     label,
     mix,
     queue,
+    rounds,
     screen,
     train,
     votes,
@@ -136,6 +137,8 @@ def run(
                 break
             if until is not None and stage.split("-", 1)[1] == until:
                 break
+        if until is None:
+            rounds.keep(job)  # last of all: a run that was killed is no round
         job.events.add("end", verdict=None if verdict is None else verdict["verdict"])
         return verdict
 

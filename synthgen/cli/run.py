@@ -85,6 +85,8 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
     facts = read_json(page.parent / "report.json")
     if facts["certificate"] is not None:
         say(f"promise  {read_json(promise)['words']}")
+    if facts["loop"] is not None and len(facts["loop"]["rounds"]) > 1:
+        say(f"round {facts['loop']['rounds'][-1]['round']}  {facts['loop']['words']}")
     for text in unread(facts):
         say(f"left out {text}")
     exports = sorted(p for p in (folder / "7-export").glob("*") if p.is_dir() and "." not in p.name)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from synthgen.benchmark.words import first_line
 from synthgen.report.gate import softened, waivers_in_force
 from synthgen.report.limits import limits
+from synthgen.report.rounds import loop_of
 from synthgen.report.source import OnDisk, evenly
 from synthgen.report.words import headline, next_steps, other_reasons, reasons
 from synthgen.stages import train, training
@@ -53,6 +54,7 @@ def facts_of(run: OnDisk) -> dict[str, Json]:
         "label_errors": run.of("5-errors", "summary.json"),
         "label": _label(run),
         "certificate": run.of("5-certify", "certificate.json"),
+        "loop": loop_of(run),
         "scores": {
             "test": verdict["test"] if verdict and _has_test(verdict) else {},
             "pool": verdict["pool"] if verdict else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from synthgen.overlay import REVIEW, WRONG, css
-from synthgen.report import charts, gate, words
+from synthgen.report import charts, gate, rounds, words
 from synthgen.report.benchmark import charts_of
 from synthgen.report.classes import STRIP_WIDTH, class_album
 from synthgen.report.filtered import filtered
@@ -53,6 +53,7 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
              "pool": charts.score_charts({"pool": scores["pool"]}, {"pool": "pool"}, "p") if scores["pool"] else [],
              "distributions": distributions, "sides": sides,
              "certificate": charts.certificate_charts(facts["certificate"]) if facts["certificate"] else [],
+             "loop": rounds.charts_of(facts["loop"]) if facts["loop"] else [],
              "curve": charts.curve_chart(facts["curves"]) if facts["curves"] else "",
              "trainings": charts.trainings(facts["curves"])}
     word, _, said = facts["headline"].partition(": ")
@@ -79,6 +80,7 @@ def html(run: OnDisk, facts: Json, longest: int) -> str:
             legend=legend(facts["classes"])[:LEGEND],
             more_classes=max(0, len(facts["classes"]) - LEGEND),
             chart=chart,
+            rounds=rounds.table_of(facts["loop"]["rounds"]) if facts["loop"] else None,
             gate=gate.groups(facts["measurements"]),
             early=early is not None and early["verdict"] == "fail",
             readers=gate.for_readers(facts["measurements"]),

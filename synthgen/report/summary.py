@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from synthgen.report.gate import meant
 from synthgen.report.page import arm_names
+from synthgen.report.rounds import table_of
 from synthgen.report.words import SHORT, counted, number, once, sentence, span, unread, where
 from synthgen.stages.markdown import escaped, table
 from synthgen.types import Json
@@ -28,6 +29,11 @@ def markdown(facts: Mapping[str, Json]) -> str:
     if metrics:
         lines += table(["", "images", *(SHORT[m] for m in metrics)],
                        ([name, str(scores["n"]), *(_score(scores.get(m)) for m in metrics)] for name, scores in rows))
+    if facts["loop"]:
+        head, cells = table_of(facts["loop"]["rounds"])
+        lines += ["", f"**Round by round**: {escaped(facts['loop']['words'])}"]
+        lines += table(head, ([escaped(cell) for cell in row] for row in cells))
+        lines += ["", *(f"- {escaped(text)}" for text in facts["loop"]["notes"])]
     if facts["benchmark"]:
         lines += ["", f"**Benchmark**: {escaped(facts['benchmark']['first'])}"]
     # Numbers that decide nothing would only hide those that do.

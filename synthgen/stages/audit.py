@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image
-from synthgen.people.decisions import Decision, Decisions, hash_labels
+from synthgen.people.decisions import Decision, hash_labels
 from synthgen.stages import Job, ingest
 from synthgen.types import Labels
 from synthgen.work import key_of
@@ -46,11 +46,7 @@ def digest(job: Job) -> str:
 def said(job: Job) -> dict[str, Decision]:
     """Image hash → the last decision, a skip counted where there is no other: who looked and could not say has
     answered too."""
-    folder = job.work.folder / ingest.PEOPLE
-    if "skipped" not in job.once:
-        every = Decisions(folder).every() if folder.is_dir() else []
-        job.once["skipped"] = {d.image: d for d in every if d.action == "skip"}
-    return {**job.once["skipped"], **ingest.decided(job)}
+    return {d.image: d for d in ingest.history(job) if d.action == "skip"} | ingest.decided(job)
 
 
 def answers(job: Job) -> Answers:

@@ -77,13 +77,18 @@ def _mark(folder: Path) -> str:
     return str(read_json(done)["key"]) if done.is_file() else ""
 
 
-def decided(job: Job) -> dict[str, Decision]:
-    """Image hash → the last decision of people in this run's folder. Read once: what is decided while a run works is
-    the next run's."""
-    if "decided" not in job.once:
+def history(job: Job) -> tuple[Decision, ...]:
+    """What people decided in this run's folder, in order, but for what was taken back. Read once: what is decided while
+    a run works is the next run's."""
+    if "history" not in job.once:
         folder = job.work.folder / PEOPLE
-        job.once["decided"] = Decisions(folder).latest() if folder.is_dir() else {}
-    return dict(job.once["decided"])
+        job.once["history"] = tuple(Decisions(folder).every()) if folder.is_dir() else ()
+    return tuple(job.once["history"])
+
+
+def decided(job: Job) -> dict[str, Decision]:
+    """Image hash → the last decision of people in this run's folder, as `Decisions.latest` has it."""
+    return {d.image: d for d in history(job) if d.action != "skip"}
 
 
 def audited(job: Job) -> tuple[int, ...]:
