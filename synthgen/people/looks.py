@@ -13,6 +13,7 @@ from pathlib import Path
 
 from synthgen.errors import DataError
 from synthgen.store import read_json, write_json
+from synthgen.types import Json
 
 FILE = "looks.json"
 
@@ -35,6 +36,11 @@ def write_down(folder: Path, promise: str, seen: str) -> None:
     looks, look = _read(folder / FILE), {"promise": promise, "seen": seen}
     if look not in looks:
         write_json(folder / FILE, [*looks, look])
+
+
+def told(number: int, sure: float, *, counted: bool) -> Json:
+    """What a certificate says of its look. sure: the confidence at which it was judged."""
+    return {"number": number, "risk": round(1 - sure, 12), "confidence": round(sure, 12), "counted": counted}
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from synthgen.metrics.looks import confidence_at
 from synthgen.people import looks
 from synthgen.people.decisions import hash_labels
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, audit, doubt, ingest, keys, label
+from synthgen.stages import Job, Unit, audit, core, doubt, ingest, keys, label
 from synthgen.stages.promise import in_words
 from synthgen.store import Stored, Subset, labels_to_json, read_json, write_json
 from synthgen.types import Json, Labels, State, Task
@@ -78,7 +78,9 @@ def _make(job: Job, folder: Path) -> None:
     records = [None if right is None else _record(settled[k], right, task, pool.entries[k].id)
                for k, right in zip(answers.drawn, answers.labels, strict=True)]
     losses = np.array([loss_of(r, task) for r in records])
-    seen, beside = _seen(job, answers, settled, doubts), job.work.folder / ingest.PEOPLE
+    beside = job.work.folder / ingest.PEOPLE
+    seen = audit.look(job, [KIND, rules.max_error, rules.confidence, rules.of], answers,
+                      [[hash_labels(labels), float(d)] for labels, d in zip(settled, doubts, strict=True)])
     look = looks.number_of(beside, KIND, seen)
     found = certify(doubts, answers.drawn, losses, rules.max_error, confidence_at(look, rules.confidence), rules.of)
     if found.steps:  # else nothing could have passed, whatever was answered
@@ -94,22 +96,13 @@ def _make(job: Job, folder: Path) -> None:
     people |= {k: d.labels for k, d in others.items() if d.answered}
     rejected = {k for k, h in enumerate(here) if h in decided and decided[h].action == "reject"}
     facts["waiting"] = int((~accepted).sum()) - sum(not accepted[k] for k in people) if rules.of == "output" else 0
+    facts["pixels"] = None if rules.pixels is None else core.facts(job, rules, answers, settled)
     facts["words"] = in_words(facts)
     write_json(folder / FILE, facts)
     changed = {str(k): labels_to_json(people[k] if k in people else settled[k] if accepted[k] and k not in rejected
                                       else _waiting(given[k]))
                for k in range(len(pool))}
     write_json(folder / "labels.json", changed)
-
-
-def _seen(job: Job, answers: audit.Answers, settled: Sequence[Labels], doubts: NDArray[np.float64]) -> str:
-    """By what a look is known: the question, what was answered about which images, and what is judged by it."""
-    rules, here = job.recipe.label.certify, ingest.hashes(job)
-    assert rules is not None
-    told = [[here[k], hash_labels(right)] for k, right in zip(answers.drawn, answers.labels, strict=True)]
-    judged = [[h, hash_labels(labels), float(d)] for h, labels, d in zip(here, settled, doubts, strict=True)]
-    question = [job.recipe.task, list(job.recipe.classes), rules.max_error, rules.confidence, rules.of]
-    return key_of([question, told, judged])
 
 
 def _record(mine: Labels, right: Labels, task: Task, name: str) -> Record:
@@ -169,8 +162,7 @@ def _facts(job: Job, look: int, found: Certified, drawn: NDArray[np.int64], doub
         "max_error": rules.max_error,
         "confidence": rules.confidence,
         "of": rules.of,
-        "look": {"number": look, "risk": round(1 - sure, 12), "confidence": round(sure, 12),
-                 "counted": bool(found.steps)},
+        "look": looks.told(look, sure, counted=bool(found.steps)),
         "certified": best is not None,
         "images": size,
         "accepted": best.accepted if best else 0,

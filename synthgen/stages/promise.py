@@ -17,11 +17,11 @@ def in_words(facts: Mapping[str, Json]) -> str:
     if facts["certified"]:
         return (f"{_of_what(facts)} What is shown is {_number(facts['bound'])}. Error: {facts['loss']}. {who}, "
                 f"{audit['inside']:,} of them among the accepted, where the mean error was "
-                f"{_number(facts['observed'])}. {_which_look(facts)} {VOID}")
+                f"{_number(facts['observed'])}. {_which_look(facts)} {VOID}{_pixels(facts)}")
     return (f"Nothing is certified, so nothing is accepted: that the labels' mean error is at most "
             f"{facts['max_error']:.3g} could not be shown with {facts['confidence']:.0%} confidence for any part of "
             f"the pool of {n:,} images. Error: {facts['loss']}. {who}; over all of them the mean error was "
-            f"{_number(audit['loss'])}. {_which_look(facts)} {_what_to_do(facts)}")
+            f"{_number(audit['loss'])}. {_which_look(facts)} {_what_to_do(facts)}{_pixels(facts)}")
 
 
 def _of_what(facts: Mapping[str, Json]) -> str:
@@ -45,6 +45,26 @@ def _which_look(facts: Mapping[str, Json]) -> str:
             f"look {look['number']}, which may be wrong with a chance of {_percent(look['risk'])}. So drawing more or "
             "training anew until it passes makes it no easier; mending just what the audit showed to be wrong does, "
             "and nothing can count that.")
+
+
+def _pixels(facts: Mapping[str, Json]) -> str:
+    """The second promise, where one was asked for."""
+    found = facts["pixels"]
+    if found is None:
+        return ""
+    asked, look = f"at most {found['max_error']:.3g} of an image's pixels are wrong", found["look"]
+    alone = (f"It is a promise by itself, with a chance of being wrong of its own: this is its look {look['number']}, "
+             f"which has {_percent(look['risk'])}.")
+    if found["margin"] is None:
+        return (f" Pixels: that {asked} could not be shown for any margin by which the model's masks may be eroded. "
+                + (alone if look["counted"] else "The audit is too small for any."))
+    margin = found["margin"]
+    return (f" Pixels: {f'eroded by {margin} px' if margin else 'as they are'}, the model's masks keep "
+            f"{found['kept']:.0%} of their pixels, in {found['images']:,} images of the pool, of which {asked}, on "
+            f"average over these images, accepted or not, with {facts['confidence']:.0%} confidence. What is shown is "
+            f"{_number(found['bound'])}; in the {found['audited']:,} of them that were audited it was "
+            f"{_number(found['observed'])}. {alone} The masks that go out are not eroded: it holds for who keeps of "
+            f"each class only what is further than {margin} px from the next pixel that is not of it.")
 
 
 def _what_to_do(facts: Mapping[str, Json]) -> str:

@@ -106,6 +106,36 @@ def test_an_audit_that_could_show_nothing_is_no_look(project: Any, drawn: list[S
 
 
 @pytest.mark.slow
+def test_the_second_promise_says_a_margin_and_has_looks_of_its_own(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn)
+    project.run("label.certify.pixels=0.9", until="certify")
+    facts = project.json("5-certify/certificate.json")
+    pixels = facts["pixels"]
+    assert (pixels["margin"], pixels["audited"], pixels["kept"]) == (0, 3, 1)
+    assert pixels["steps"][-1]["margin"] == 0
+    assert pixels["look"] == {"number": 1, "risk": 0.08, "confidence": 0.92, "counted": True}
+    assert "Pixels: as they are, the model's masks keep 100% of their pixels, in 5 images" in facts["words"]
+    project.run("label.certify.pixels=0.01", until="certify")
+    facts = project.json("5-certify/certificate.json")
+    assert facts["look"]["number"] == 1
+    assert facts["pixels"]["margin"] is None
+    assert "could not be shown for any margin" in facts["words"]
+    assert "The audit is too small for any." in facts["words"]
+
+
+@pytest.mark.slow
+def test_a_promise_about_masks_is_not_given_on_boxes(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn[:2])
+    truth = {hash_image(s.image): s.labels for s in tiny_real(5, seed=2)}[hash_image(drawn[2].image)]
+    assert truth is not None
+    boxes = replace(truth, masks=None, amodal=None, reviewed="human")
+    Decisions(project.run_folder / "people").append(
+        Decision(hash_image(drawn[2].image), drawn[2].id, boxes, "ann", "2026-01-01T00:00:00Z", 3.0, "voc", "answer"))
+    with pytest.raises(DataError, match="there are only boxes for pool-"):
+        project.run("label.certify.pixels=0.9", until="certify")
+
+
+@pytest.mark.slow
 def test_without_a_certificate_nothing_of_the_pool_but_people_s_labels_is_exported(
     project: Any, drawn: list[Sample]
 ) -> None:
