@@ -147,6 +147,9 @@ class Certify(Section):
     of: Literal["accepted", "output"] = "accepted"
     """accepted: the mean is over the images whose labels are accepted; output: over the whole pool, where people label
     the rest (PAC labels)."""
+    pixels: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Also find by how many px the model's masks must be eroded so that of an image's remaining pixels at most this
+    share is wrong, on average over the pool (tasks instances and segment); null = not asked."""
 
 
 class Audit(Section):

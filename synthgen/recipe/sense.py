@@ -351,6 +351,9 @@ def check_sense(findings: Findings) -> None:
         elif findings.text("label", "audit", "answers") == "simulated" and findings.get(("data", "pool_truth")) is None:
             findings.say(("label", "audit", "answers"), "simulated answers are read from data.pool_truth, which is not "
                          "there", hint="add it, or say answers: people.")
+        asked = findings.get(("label", "certify", "pixels"))
+        if asked and asked.value is not None and (task := findings.text("task")) in ("classify", "detect"):
+            findings.say(("label", "certify", "pixels"), f"promises something of masks, and task {task} has none")
     for other in ("seed", "pool"):
         path = findings.text("data", "test", "path")
         if path is not None and path == findings.text("data", other, "path"):

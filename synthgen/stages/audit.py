@@ -10,7 +10,7 @@ from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image
 from synthgen.people.decisions import Decision, hash_labels
 from synthgen.stages import Job, ingest
-from synthgen.types import Labels
+from synthgen.types import Json, Labels
 from synthgen.work import key_of
 
 
@@ -68,6 +68,15 @@ def answers(job: Job) -> Answers:
     given = [d for d in found if d is not None]
     names = sorted({d.by for d in given})
     return Answers(picks, tuple(d.labels if d.answered else None for d in given), f"people: {', '.join(names)}")
+
+
+def look(job: Job, question: Json, given: Answers, judged: Sequence[Json | Labels]) -> str:
+    """By what a look at the audit is known (`synthgen.people.looks`): the question, what was answered about which
+    images, and what is judged by it, something for each image of the pool in its order."""
+    here = ingest.hashes(job)
+    said = [[here[k], hash_labels(right)] for k, right in zip(given.drawn, given.labels, strict=True)]
+    every = [[h, hash_labels(x) if isinstance(x, Labels) else x] for h, x in zip(here, judged, strict=True)]
+    return key_of([job.recipe.task, list(job.recipe.classes), question, said, every])
 
 
 def told(name: str, missing: int, of: int, ids: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 Writes `certificate.json`, for programs and, in `words`, for people, and `labels.json`: the states and labels that the
 certificate gives to the pool's images. It holds for this model, this pool and these labels; when one of them changes
-its key no longer fits and it is made anew, or refused.
+its key no longer fits and it is made anew, or refused. That is another look at the audit, and each look has its share
+of the risk (`synthgen.metrics.looks`); which one this is stands in people/looks.json.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from synthgen import __version__
 from synthgen.errors import DataError
 from synthgen.metrics.accuracy import Record, score_image
 from synthgen.metrics.certificate import Certified, audit_needed, certify, most_loss, risk_coverage
-from synthgen.recipe.schema import Certify
+from synthgen.metrics.looks import confidence_at
+from synthgen.people import looks
+from synthgen.people.decisions import hash_labels
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, audit, doubt, ingest, keys, label
+from synthgen.stages import Job, Unit, audit, core, doubt, ingest, keys, label
 from synthgen.stages.promise import in_words
 from synthgen.store import Stored, Subset, labels_to_json, read_json, write_json
 from synthgen.types import Json, Labels, State, Task
 from synthgen.work import key_of
 
-CODE = 1
+CODE = 2
 NAME = "5-certify"
 FILE = "certificate.json"
 DECILE = 0.1
+KIND = "mean error"  # of promise, by which its looks are counted
 LOSSES: Mapping[Task, str] = {
     "classify": "a wrong class (0 or 1 per image)",
     "instances": "1 − F1 of the objects at IoU 0.5, per image",
@@ -74,18 +78,25 @@ def _make(job: Job, folder: Path) -> None:
     records = [None if right is None else _record(settled[k], right, task, pool.entries[k].id)
                for k, right in zip(answers.drawn, answers.labels, strict=True)]
     losses = np.array([loss_of(r, task) for r in records])
-    found = certify(doubts, answers.drawn, losses, rules.max_error, rules.confidence, rules.of)
+    beside = job.work.folder / ingest.PEOPLE
+    seen = audit.look(job, [KIND, rules.max_error, rules.confidence, rules.of], answers,
+                      [[hash_labels(labels), float(d)] for labels, d in zip(settled, doubts, strict=True)])
+    look = looks.number_of(beside, KIND, seen)
+    found = certify(doubts, answers.drawn, losses, rules.max_error, confidence_at(look, rules.confidence), rules.of)
+    if found.steps:  # else nothing could have passed, whatever was answered
+        looks.write_down(beside, KIND, seen)
     accepted = np.zeros(len(pool), bool)
     accepted[np.argsort(doubts, kind="stable")[: found.best.accepted if found.best else 0]] = True
-    facts = _facts(job, rules, found, np.asarray(answers.drawn, np.int64), doubts, losses, len(pool))
+    facts = _facts(job, look, found, np.asarray(answers.drawn, np.int64), doubts, losses, len(pool))
     facts["audit"]["answers"] = answers.decided_by
-    facts["classes"] = _per_class(job, settled, accepted, np.asarray(answers.drawn, np.int64), losses, rules)
+    facts["classes"] = _per_class(job, settled, accepted, np.asarray(answers.drawn, np.int64), losses, look)
     people = {k: right for k, right in zip(answers.drawn, answers.labels, strict=True) if right is not None}
     here, decided = ingest.hashes(job), ingest.decided(job)
     others = {k: decided[h] for k, h in enumerate(here) if h in decided and k not in set(answers.drawn)}
     people |= {k: d.labels for k, d in others.items() if d.answered}
     rejected = {k for k, h in enumerate(here) if h in decided and decided[h].action == "reject"}
     facts["waiting"] = int((~accepted).sum()) - sum(not accepted[k] for k in people) if rules.of == "output" else 0
+    facts["pixels"] = None if rules.pixels is None else core.facts(job, rules, answers, settled)
     facts["words"] = in_words(facts)
     write_json(folder / FILE, facts)
     changed = {str(k): labels_to_json(people[k] if k in people else settled[k] if accepted[k] and k not in rejected
@@ -127,9 +138,11 @@ def _waiting(labels: Labels | None) -> Labels:
     return replace(labels, states=states, image_state="to_review")
 
 
-def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64], doubts: NDArray[np.float64],
+def _facts(job: Job, look: int, found: Certified, drawn: NDArray[np.int64], doubts: NDArray[np.float64],
            losses: NDArray[np.float64], size: int) -> dict[str, Json]:
-    best = found.best
+    rules, best = job.recipe.label.certify, found.best
+    assert rules is not None
+    sure = confidence_at(look, rules.confidence)
     order = np.argsort(doubts, kind="stable")
     rank = np.empty(size, np.int64)
     rank[order] = np.arange(size)
@@ -138,8 +151,9 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
     pool = ingest.part(job, "pool")
     needed = None
     if best is None:
-        needed = audit_needed(doubts[drawn], losses, rules.max_error, rules.confidence, size,
-                              rng_of(seed_of(0, "plan the audit")), of=rules.of)
+        after = confidence_at(look + bool(found.steps), rules.confidence)
+        needed = audit_needed(doubts[drawn], losses, rules.max_error, after, size, rng_of(seed_of(0, "plan the audit")),
+                              of=rules.of)
     return {
         "synthgen": __version__,
         "name": job.recipe.name,
@@ -148,6 +162,7 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
         "max_error": rules.max_error,
         "confidence": rules.confidence,
         "of": rules.of,
+        "look": looks.told(look, sure, counted=bool(found.steps)),
         "certified": best is not None,
         "images": size,
         "accepted": best.accepted if best else 0,
@@ -157,7 +172,7 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
         "observed": _rounded(best.loss) if best else None,
         "audit": {"images": len(drawn), "inside": best.seen if best else 0, "needed": needed,
                   "loss": _rounded(float(losses.mean())) if len(losses) else None,
-                  "bound_of_all": _rounded(most_loss(losses, size, rules.confidence))},
+                  "bound_of_all": _rounded(most_loss(losses, size, sure))},
         "worst": {"loss": _rounded(float(losses[worst].mean())),
                   "images": [[pool.entries[int(drawn[k])].id, _rounded(float(losses[k]))] for k in worst]}
         if len(losses) else None,
@@ -170,11 +185,14 @@ def _facts(job: Job, rules: Certify, found: Certified, drawn: NDArray[np.int64],
 
 
 def _per_class(job: Job, settled: Sequence[Labels], accepted: NDArray[np.bool_], drawn: NDArray[np.int64],
-               losses: NDArray[np.float64], rules: Certify) -> list[Json]:
+               losses: NDArray[np.float64], look: int) -> list[Json]:
     """For each class, the accepted images that show it by the model's word; the bounds hold together."""
+    rules = job.recipe.label.certify
+    assert rules is not None
     inside = accepted if accepted.any() else np.ones(len(settled), bool)
     out: list[Json] = []
-    each = 1 - (1 - rules.confidence) / len(job.recipe.classes)  # so that all bounds hold together (Bonferroni)
+    sure = confidence_at(look, rules.confidence)
+    each = 1 - (1 - sure) / len(job.recipe.classes)  # so that all bounds hold together (Bonferroni)
     for c, name in enumerate(job.recipe.classes):
         shows = np.array([labels.image_class == c or c in _shown(labels) for labels in settled], bool) & inside
         seen = losses[shows[drawn]]

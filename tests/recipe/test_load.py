@@ -180,6 +180,16 @@ def test_data_that_contradicts_itself_is_refused(folder: Path, data: str, path: 
     assert one(SMALL + data + "\n").path == path
 
 
+@pytest.mark.parametrize("task", ["classify", "detect"])
+def test_a_promise_about_masks_needs_a_task_that_has_some(folder: Path, task: str) -> None:
+    text = SMALL + "  pool: {path: data/pool}\nlabel: {certify: {pixels: 0.05}}\n"
+    problem = next(p for p in problems(text.replace("task: instances", f"task: {task}")) if p.path.startswith("label"))
+    assert (problem.path, problem.message) == ("label.certify.pixels",
+                                               f"promises something of masks, and task {task} has none")
+    assert load(write(text)).recipe.label.certify.pixels == 0.05  # type: ignore[union-attr]
+    load(write(text.replace("instances", task).replace("0.05", "null")))
+
+
 def test_a_name_that_stands_twice_is_told_at_the_second(folder: Path) -> None:
     text = SMALL + "generate:\n  - {name: a, use: dots}\n  - {name: b, use: dots}\n  - {name: a, use: dots}\n"
     problem = one(text.replace("[dot]", "[dot, ring]"))

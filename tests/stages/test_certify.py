@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from synthgen.cli import main
 from synthgen.errors import DataError, WaitingForPeople
 from synthgen.images import hash_image, png_bytes
+from synthgen.metrics.looks import share_of_risk
 from synthgen.people.decisions import Decision, Decisions
 from synthgen.run import job_of
 from synthgen.stages import certify, ingest, screen
@@ -71,6 +73,66 @@ def test_answers_to_the_audit_certify_and_train_nothing(project: Any, drawn: lis
     assert facts["audit"]["images"] == 3
     assert "people: ann" in facts["words"]
     assert project.json("7-export/coco/certificate.json")["words"] == facts["words"]
+
+
+@pytest.mark.slow
+def test_looking_again_is_counted_and_going_back_is_not(project: Any, drawn: list[Sample]) -> None:
+    """Another question and labels of another model are looks; the same answers, labels and question are the same one,
+    though the stage's folder was made anew or is gone."""
+    answer(project, drawn)
+    numbers = []
+    for change in ([], ["label.certify.max_error=0.85"], [], ["train.level=90"], ["label.audit.images=2"]):
+        if not change:
+            shutil.rmtree(project.run_folder / "5-certify", ignore_errors=True)
+        project.run(*change, until="certify")
+        look = project.json("5-certify/certificate.json")["look"]
+        numbers.append(look["number"])
+        assert look["counted"]
+        assert look["risk"] == pytest.approx(0.1 * share_of_risk(look["number"]))
+    assert numbers == [1, 2, 1, 3, 4]
+    assert "this is look 4, which may be wrong" in project.json("5-certify/certificate.json")["words"]
+
+
+@pytest.mark.slow
+def test_an_audit_that_could_show_nothing_is_no_look(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn)
+    project.run("label.certify.max_error=0.01", until="certify")
+    facts = project.json("5-certify/certificate.json")
+    assert (facts["steps"], facts["look"]["counted"]) == ([], False)
+    assert "are not counted as a look" in facts["words"]
+    project.run(until="certify")
+    assert project.json("5-certify/certificate.json")["look"] == {
+        "number": 1, "risk": 0.08, "confidence": 0.92, "counted": True}
+
+
+@pytest.mark.slow
+def test_the_second_promise_says_a_margin_and_has_looks_of_its_own(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn)
+    project.run("label.certify.pixels=0.9", until="certify")
+    facts = project.json("5-certify/certificate.json")
+    pixels = facts["pixels"]
+    assert (pixels["margin"], pixels["audited"], pixels["kept"]) == (0, 3, 1)
+    assert pixels["steps"][-1]["margin"] == 0
+    assert pixels["look"] == {"number": 1, "risk": 0.08, "confidence": 0.92, "counted": True}
+    assert "Pixels: as they are, the model's masks keep 100% of their pixels, in 5 images" in facts["words"]
+    project.run("label.certify.pixels=0.01", until="certify")
+    facts = project.json("5-certify/certificate.json")
+    assert facts["look"]["number"] == 1
+    assert facts["pixels"]["margin"] is None
+    assert "could not be shown for any margin" in facts["words"]
+    assert "The audit is too small for any." in facts["words"]
+
+
+@pytest.mark.slow
+def test_a_promise_about_masks_is_not_given_on_boxes(project: Any, drawn: list[Sample]) -> None:
+    answer(project, drawn[:2])
+    truth = {hash_image(s.image): s.labels for s in tiny_real(5, seed=2)}[hash_image(drawn[2].image)]
+    assert truth is not None
+    boxes = replace(truth, masks=None, amodal=None, reviewed="human")
+    Decisions(project.run_folder / "people").append(
+        Decision(hash_image(drawn[2].image), drawn[2].id, boxes, "ann", "2026-01-01T00:00:00Z", 3.0, "voc", "answer"))
+    with pytest.raises(DataError, match="there are only boxes for pool-"):
+        project.run("label.certify.pixels=0.9", until="certify")
 
 
 @pytest.mark.slow
