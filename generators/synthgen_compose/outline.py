@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from synthgen.geometry import encode_crop
+from synthgen.geometry import encode_crop, mask_box
 from synthgen.types import Image, Labels, Mask, Rle, Sample
 
 AROUND = 0.4  # of a box's side: how much of the picture around it tells what the background is
@@ -72,5 +72,9 @@ def _grabbed(image: Image, box: tuple[int, int, int, int]) -> Mask | None:
 
 def _ellipse(h: int, w: int) -> Mask:
     ys, xs = (np.arange(h) + 0.5) / h * 2 - 1, (np.arange(w) + 0.5) / w * 2 - 1
-    inside: Mask = ys[:, None] ** 2 + xs[None] ** 2 <= 1.0
-    return inside if inside.any() else np.ones((h, w), bool)
+    inside = (ys[:, None] ** 2 + xs[None] ** 2 <= 1.0).astype(np.uint8)
+    found = mask_box(inside.astype(bool))
+    if found is None:
+        return np.ones((h, w), bool)
+    x0, y0, x1, y1 = found  # in a very flat box the ellipse's tips fall between pixels
+    return np.asarray(cv2.resize(inside[y0:y1, x0:x1], (w, h), interpolation=cv2.INTER_NEAREST), bool)

@@ -68,8 +68,9 @@ def wanted(recipe: Recipe) -> tuple[list[Arm], dict[str, str]]:
             left_out[name] = "the recipe makes no synthetic images"
         elif (arm.teacher is not None or arm.pool) and recipe.data.pool is None:
             left_out[name] = "the recipe names no pool"
-        elif arm.pool and not training.switches(recipe.train.use):
-            left_out[name] = f"the trainer {recipe.train.use} does not learn from unlabelled images"
+        elif arm.pool and not training.switches(recipe.train.use, recipe.task):
+            left_out[name] = (f"the trainer {recipe.train.use} does not learn from unlabelled images for task "
+                              f"{recipe.task}")
         else:
             names += [n for n in (arm.teacher, name) if n is not None and n not in names]
     out = [ARMS[name] for name in sorted(names, key=list(ARMS).index)]

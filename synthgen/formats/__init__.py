@@ -45,6 +45,7 @@ class Reading:
     bits: Bits = 16
     max_pixels: int = MAX_PIXELS
     pixels: bool = True                 # False: decode no pixels; images come as zeros of the right size
+    boxes: bool = False                 # True: every object by its box, also where a file has masks for some or all
 
 
 @runtime_checkable

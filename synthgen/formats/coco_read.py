@@ -89,7 +89,7 @@ def read_file(file: Path, root: Path, classes: Sequence[str], reading: Reading,
             "left; some exporters (CVAT, datumaro) write masks so: read it with crowd=object",
             "repaired",
         )
-    with_masks = any(_has_mask(a) and (crowd == "object" or not _is_crowd(a)) for a in every)
+    with_masks = not reading.boxes and any(_has_mask(a) and (crowd == "object" or not _is_crowd(a)) for a in every)
     index = {
         key: (name, classes.index(name) if name in classes else None) for key, name in categories.items()
     }

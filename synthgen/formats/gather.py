@@ -48,8 +48,11 @@ class Gathered:
     def add(self, class_id: int, shape: Rle | Box, facts: Facts, amodal: Rle | None = None) -> None:
         """One more instance."""
         self.classes.append(class_id)
-        if isinstance(shape, str):
+        if isinstance(shape, str) and self.with_masks:
             self.rles.append(shape)
+        elif isinstance(shape, str):
+            x0, y0, x1, y1 = rle_boxes([shape], self.size)[0].tolist()
+            self.boxes.append((x0, y0, x1, y1))
         else:
             self.boxes.append(shape)
         self.facts.append(facts)
@@ -60,7 +63,7 @@ class Gathered:
         boxes = (rle_boxes(self.rles, self.size) if self.with_masks
                  else np.asarray(self.boxes, np.float32).reshape(-1, 4))
         border = touches_border(boxes, self.size)
-        amodal = [rle for rle in self.amodal if rle is not None]
+        amodal = [rle for rle in self.amodal if rle is not None and self.with_masks]
         return Labels(
             size=self.size, classes=np.asarray(self.classes, np.int64), boxes=boxes,
             masks=tuple(self.rles) if self.with_masks or not self.classes else None,

@@ -86,7 +86,7 @@ class Yolo:
         names = _names(file, about)
         index = dict(zip(names, class_index(list(names.values()), classes), strict=True))
         folders = _folders(file, about)
-        with_masks = self.kind == "segment" and any(
+        with_masks = self.kind == "segment" and not reading.boxes and any(
             _has_outline(_label_file(p, root), root) for _, folder in folders for p in list_images(folder))
         k, used = 0, dict[Path, str]()
         for split, folder in folders:

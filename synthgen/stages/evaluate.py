@@ -18,14 +18,27 @@ from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.bounds import ratio_interval
 from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of, seed_of
-from synthgen.stages import Job, Unit, evidence, filter, ingest, keys, label, screen, train, training, version_of  # noqa: A004
+from synthgen.stages import (
+    Job,
+    Unit,
+    committee,
+    evidence,
+    filter,  # noqa: A004
+    ingest,
+    keys,
+    label,
+    screen,
+    train,
+    training,
+    version_of,
+)
 from synthgen.stages.agreement import agreement_of
 from synthgen.stages.evidence import NOTHING, built, families, features_of, one_per_layout, waivers_of
 from synthgen.stages.losses import losses_of
 from synthgen.store import Stored, read_json, write_all, write_json
 from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Origin, Task
 
-CODE = 1
+CODE = 2
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
     "segment": ("dice",),
@@ -73,7 +86,9 @@ def _make(job: Job, folder: Path) -> None:
     recipe = job.recipe
     arms = {"mixed": training.load(job, train.MODEL)}
     if train.compares(job):
-        arms["real"] = training.load(job, "4-train/seed-only")
+        # Both by the same folds: else the one's scores would mean something else at the same thresholds.
+        alone = training.load(job, "4-train/seed-only")
+        arms["real"] = training.trainer(job).calibrate(alone, committee.held_out(job))
     test = ingest.part(job, "test")
     if len(test):
         job.events.add("locked test opened", by="evaluate", images=len(test))

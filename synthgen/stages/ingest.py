@@ -171,7 +171,8 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
 
     def samples() -> Iterator[Sample]:
         nonlocal good
-        reading = Reading(bits=data.bits, max_pixels=data.max_pixels)
+        boxes = recipe.task == "detect"
+        reading = Reading(bits=data.bits, max_pixels=data.max_pixels, boxes=boxes)
         for item in open_dataset(
             source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class
         ):
@@ -185,6 +186,8 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
             good += 1
             job.say(f"ingest {name}", good, 0)
             known = without_labels(item) if name == "pool" else item
+            if boxes and known.labels is not None:  # masks beside boxes would make of boxes the exception in every file
+                known = replace(known, labels=replace(known.labels, masks=None, amodal=None))
             prints.append(hash_image(known.image) if name == "pool" else "")
             yield Sample(
                 f"{name.replace('_', '-')}-{good - 1:06d}", known.image, known.labels, known.origin, known.meta

@@ -35,7 +35,8 @@ def test_every_outline_fits_its_box_and_most_are_near_the_true_ones() -> None:
     assert digest(outlined(boxes_alone(sample))) == digest(mine)
 
 
-@pytest.mark.parametrize("box", [(0, 0, 64, 48), (3, 3, 4, 4), (60, 0, 64, 48), (10, 10, 30, 12), (-5, -5, 6, 7)])
+@pytest.mark.parametrize("box", [
+    (0, 0, 64, 48), (3, 3, 4, 4), (60, 0, 64, 48), (10, 10, 30, 12), (2, 4, 60, 6), (-5, -5, 6, 7)])
 @pytest.mark.parametrize("kind", ["flat", "noise"])
 def test_an_outline_there_always_is(box: tuple[int, ...], kind: str) -> None:
     image = np.full((48, 64, 3), 90, np.uint8) if kind == "flat" else rng_of(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -47,6 +48,7 @@ def test_an_outline_there_always_is(box: tuple[int, ...], kind: str) -> None:
     x0, y0, x1, y1 = (int(v) for v in np.clip(box, 0, [64, 48, 64, 48]))
     assert mask[y0:y1, x0:x1].any()
     assert mask.sum() == mask[y0:y1, x0:x1].sum()
+    assert rle_boxes(mine.masks, mine.size).tolist() == [[x0, y0, x1, y1]]
 
 
 def test_what_has_masks_or_no_labels_stays_as_it_is() -> None:

@@ -18,10 +18,10 @@ from synthgen.geometry import box_ious, encode, labels_from_ids
 from synthgen.metrics.accuracy import ap50_stardist, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import check_trainer, tiny_context, tiny_real
-from synthgen.types import Mixture, Probabilistic, Sample
+from synthgen.types import Labels, Mixture, Probabilistic, Sample
 from synthgen_labeler import LabelerTrainer, fitting
 from synthgen_labeler.boxes import box_loss, box_target, found_boxes, giou_of_sides
-from synthgen_labeler.calibration import platt
+from synthgen_labeler.calibration import _scored_boxes, platt
 from synthgen_labeler.data import Batches, Plan, boxes_of
 from synthgen_labeler.inference import BoxLabeler, Settings, d4
 from synthgen_labeler.network import Shape, build
@@ -179,6 +179,43 @@ def test_a_box_hardly_inside_a_window_is_ignored_there() -> None:
     assert boxes.tolist() == [[2, 2, 8, 8]]
     assert (ids == -1).sum() == 2 * 6
     assert (ids[4:10, 18:] == -1).all()
+
+
+def test_a_small_box_inside_a_cut_one_is_still_known() -> None:
+    ids = np.zeros((64, 64), np.int32)
+    three = np.array([[10, 10, 20, 20], [30, 30, 44, 44], [-100, -100, 100, 100]], np.float32)
+    _, rows = boxes_in(three, (0, 0), (64, 64), ids)
+    assert rows.tolist() == [0, 1]
+    assert (ids[10:20, 10:20] == 0).all()
+    assert (ids[:10, :10] == -1).all()
+
+
+def test_a_large_object_has_no_more_centres_than_a_small_one() -> None:
+    boxes = np.array([[8, 8, 20, 20], [40, 40, 240, 240]], np.float32)
+    heat = box_target(boxes, np.array([0, 1]), 2, np.ones((256, 256), bool)).heat
+    small, large = ((one > 0.95).sum() for one in heat)
+    assert 1 <= small <= large <= 3 * small
+
+
+def test_boxes_that_no_crop_can_show_are_refused_with_the_crop_that_can(tmp_path: Path) -> None:
+    large = Mixture([Sample("x", np.zeros((200, 200, 3), np.uint8), Labels((200, 200), np.array([0]), np.array(
+        [[10, 10, 150, 60]], np.float32)))], np.ones(1, bool), np.ones(1))
+    with pytest.raises(DataError, match=r"train.crop: 32 px is too small: 1 of 1 .* set it to 160 or more"):
+        LabelerTrainer(**SMALL).fit(large, [], [], tiny_context(tmp_path, "detect"))
+
+
+def test_a_second_box_on_an_object_is_wrong_when_scores_are_calibrated() -> None:
+    class Two:
+        def boxes(self, image: Any) -> Any:
+            found = np.array([[10, 10, 30, 30], [10, 10, 30, 26], [50, 50, 60, 60]], np.float32)
+            return found, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])
+
+    away = np.zeros((64, 64), bool)
+    away[48:, 48:] = True
+    labels = Labels((64, 64), np.array([0]), np.array([[10, 10, 30, 30]], np.float32), ignore=encode(away[None])[0])
+    scores, right = _scored_boxes(Two(), [Sample("x", np.zeros((64, 64, 3), np.uint8), labels)])  # type: ignore[arg-type]
+    assert scores.tolist() == [0.9, 0.8]
+    assert right.tolist() == [1, 0]
 
 
 def test_ignored_pixels_and_doubtful_boxes_say_nothing() -> None:

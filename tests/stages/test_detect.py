@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synthgen.benchmark.arms import wanted
 from synthgen.cli import main
-from synthgen.formats import Reading
+from synthgen.formats import Problem, Reading
 from synthgen.formats.detect import open_dataset
 from synthgen.recipe.load import load
 from synthgen.run import job_of, run
-from synthgen.stages import label
-from synthgen.testing import tiny_recipe
+from synthgen.stages import ingest, label
+from synthgen.testing import tiny_real, tiny_recipe
 
 pytestmark = pytest.mark.slow  # trains
+
+
+def masks_and_boxes(folder: Path, leave_out: Callable[[int], bool]) -> Path:
+    """A recipe of task detect, on data of which some annotations have no outlines."""
+    recipe = tiny_recipe(folder)
+    for part in ("seed", "test"):
+        path = folder / part / "annotations.json"
+        about = json.loads(path.read_text())
+        for k, one in enumerate(about["annotations"]):
+            if leave_out(k):
+                del one["segmentation"]
+        path.write_text(json.dumps(about))
+    recipe.write_text(recipe.read_text().replace('"instances"', '"detect"'))
+    return recipe
 
 
 @pytest.fixture(scope="module")
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe of task detect, on data whose annotations have no outlines, run to the end."""
-    folder = tmp_path_factory.mktemp("detect")
-    recipe = tiny_recipe(folder)
-    for part in ("seed", "test"):
-        path = folder / part / "annotations.json"
-        about = json.loads(path.read_text())
-        for one in about["annotations"]:
-            del one["segmentation"]
-        path.write_text(json.dumps(about))
-    recipe.write_text(recipe.read_text().replace('"instances"', '"detect"'))
+    recipe = masks_and_boxes(tmp_path_factory.mktemp("detect"), lambda k: True)
     run(load(recipe, ["train.steps=12"]), lambda what, done, total: None, lambda *step: None)
     return recipe
 
@@ -78,3 +86,24 @@ def test_boxes_for_a_task_that_needs_masks_are_told_of_detect(boxes: Path, tmp_p
     other.write_text(boxes.read_text().replace('"detect"', '"instances"').replace('"tiny"', '"other"'))
     assert main(["run", str(other), "--until", "ingest"]) == 5
     assert "task detect takes boxes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("leave_out", [lambda k: False, lambda k: k % 2 == 0], ids=["masks", "masks and boxes"])
+def test_masks_are_read_as_boxes_so_that_no_box_is_the_exception(leave_out: Callable[[int], bool],
+                                                                tmp_path: Path) -> None:
+    recipe = masks_and_boxes(tmp_path, leave_out)
+    loaded = load(recipe, ["train.steps=2", "train.calibration_folds=0"])
+    run(loaded, lambda what, done, total: None, lambda *step: None)
+    seed = ingest.part(job_of(loaded), "seed")
+    assert [s.labels.boxes.tolist() for s in seed if s.labels] == [
+        s.labels.boxes.tolist() for s in tiny_real(4, seed=1) if s.labels]
+    assert all(s.labels is not None and s.labels.masks is None and s.labels.ignore is None for s in seed)
+    for name in ("coco", "yolo"):
+        read = list(open_dataset(tmp_path / "runs/tiny/7-export" / name, "auto", ("class 0", "class 1"), Reading()))
+        assert not [x for x in read if isinstance(x, Problem)]
+
+
+def test_self_training_is_left_out_of_a_benchmark_of_boxes_with_the_reason(boxes: Path) -> None:
+    arms, left_out = wanted(load(boxes, ["benchmark.arms=[real,self-training]"]).recipe)
+    assert [arm.name for arm in arms] == ["real"]
+    assert left_out == {"self-training": "the trainer labeler does not learn from unlabelled images for task detect"}

@@ -24,6 +24,7 @@ class LabelerTrainer:
     """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
 
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect", "classify")
+    SELF_TRAINING_TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
     SELF_TRAINING: ClassVar[Mapping[str, Json]] = {"pool": 1.0}
 
     weights: Literal["imagenet", "random"] | Path = "imagenet"
@@ -67,8 +68,8 @@ class LabelerTrainer:
             raise DataError(f"the labeler does not do task {context.task}; it does {', '.join(self.TASKS)}")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
-        if self.pool and context.task == "detect":
-            raise DataError(f"pool: {self.pool:g}: for task detect the labeler learns from labels alone; leave "
+        if self.pool and context.task not in self.SELF_TRAINING_TASKS:
+            raise DataError(f"pool: {self.pool:g}: for task {context.task} the labeler learns from labels alone; leave "
                             "the option out")
         if self.pool and not len(pool):
             raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
@@ -103,7 +104,9 @@ class LabelerTrainer:
             if labels is not None and labels.masks:
                 inside.append(sample.image[id_map(labels) > 0].mean(-1))
             elif labels is not None and len(labels):
-                inside += [sample.image[rows].mean(-1).reshape(-1) for rows in _middles(labels.boxes)]
+                H, W = labels.size
+                shown = np.clip(labels.boxes, 0, [W - 1, H - 1, W, H])
+                inside += [sample.image[rows].mean(-1).reshape(-1) for rows in _middles(shown)]
         if not inside:
             return 1.0
         median = float(np.clip(np.median(np.concatenate(inside)) / 255, 0.01, 1))

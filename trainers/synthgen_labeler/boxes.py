@@ -9,6 +9,7 @@ Sides are (4, H, W) float32 px: how far the box goes from the middle of a pixel 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -18,13 +19,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthgen.types import Boxes
+from synthgen.geometry import Part
+from synthgen.types import Boxes, Size
 from synthgen_labeler.targets import focal_loss
 
 SPREAD = 0.54 / 6  # sigma of a centre's Gaussian, of the box's side (TTFNet §3.3: alpha 0.54)
 LEAST_SIGMA = 0.8  # px
+MOST_SIGMA = 4.0  # px, of a centre: each object has a handful of pixels that are its centre, however large it is
 SIDES_WEIGHT = 5.0  # of the sides' loss beside the heat-map's (TTFNet §3.5)
-MOST = 5000  # peaks per image that are looked at
+MOST, AREA = 5000, 64  # peaks that are looked at: so many, or one for so many px of a large image
 OVERLAP = 0.6  # IoU above which two boxes of one class are one object's
 
 Floats = NDArray[np.float32]
@@ -50,28 +53,32 @@ def box_target(boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: 
     extent = boxes[:, 2:] - boxes[:, :2]
     for k in np.argsort(-extent.prod(1), kind="stable"):
         (x0, y0, x1, y1), (w, h) = boxes[k].tolist(), extent[k].tolist()
-        gy, ys = _bell(y0, h, H)
-        gx, xs = _bell(x0, w, W)
-        if not gy.size or not gx.size:
+        at, bell = _bell((y0 + h / 2, x0 + w / 2), (h, w), (H, W), MOST_SIGMA)
+        if not bell.size:
             continue
-        bell = gy[:, None] * gx[None]
-        at = np.s_[ys, xs]
         peak = bell / bell.max()  # a centre between two pixels has its peak on the nearer one
         heat[classes[k]][at] = np.maximum(heat[classes[k]][at], peak)
+        at, bell = _bell((y0 + h / 2, x0 + w / 2), (h, w), (H, W), math.inf)
         py, px = np.mgrid[at] + 0.5
         inside = (py > y0) & (py < y1) & (px > x0) & (px < x1)
-        sides[:, ys, xs] = np.where(inside, np.stack([py - y0, px - x0, y1 - py, x1 - px]), sides[:, ys, xs])
+        here = np.s_[:, *at]
+        sides[here] = np.where(inside, np.stack([py - y0, px - x0, y1 - py, x1 - px]), sides[here])
         share = np.where(inside, bell, 0)
         weight[at] = np.where(inside, share / max(float(share.sum()), 1e-6), weight[at])
     return BoxTarget(heat, sides, weight * valid, valid)
 
 
-def _bell(start: float, side: float, length: int) -> tuple[NDArray[np.float64], slice]:
-    """A Gaussian around the middle of a side, and the pixels that it reaches to (3 sigma, inside the image)."""
-    middle, sigma = start + side / 2, max(SPREAD * side, LEAST_SIGMA)
-    first, last = max(int(np.floor(middle - 3 * sigma)), 0), min(int(np.ceil(middle + 3 * sigma)), length)
-    places = np.arange(first, last) + 0.5
-    return np.exp(-0.5 * ((places - middle) / sigma) ** 2), slice(first, last)
+def _bell(
+    middle: tuple[float, float], extent: tuple[float, float], size: Size, most: float
+) -> tuple[Part, NDArray[np.float64]]:
+    """The part of the image within 3 sigma of a middle (y, x), and the Gaussian there; sigma grows with the box."""
+    parts, along = [], []
+    for m, side, length in zip(middle, extent, size, strict=True):
+        sigma = min(max(SPREAD * side, LEAST_SIGMA), most)
+        first, last = max(math.floor(m - 3 * sigma), 0), min(math.ceil(m + 3 * sigma), length)
+        parts.append(slice(first, max(first, last)))
+        along.append(np.exp(-0.5 * ((np.arange(first, max(first, last)) + 0.5 - m) / sigma) ** 2))
+    return (parts[0], parts[1]), along[0][:, None] * along[1][None]
 
 
 def box_loss(out: Tensor, target: dict[str, Tensor], classes: int, scale: float) -> dict[str, Tensor]:
@@ -123,7 +130,7 @@ def found_boxes(
     boxes = np.clip(boxes, 0, [W, H, W, H])
     extent = boxes[:, 2:] - boxes[:, :2]
     order = np.argsort(-scores, kind="stable")
-    order = order[(extent.prod(1) >= min_area)[order]][:MOST]
+    order = order[(extent.prod(1) >= min_area)[order]][: max(MOST, H * W // AREA)]
     xywh = np.concatenate([boxes[:, :2], extent], 1)[order]
     kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), scores[order].tolist(), classes[order].tolist(), 0.0, OVERLAP)
     rows = order[np.sort(np.asarray(kept, np.int64).reshape(-1))]

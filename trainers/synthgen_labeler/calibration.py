@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from synthgen.geometry import areas, box_ious, encode, rle_ious
-from synthgen.types import Dataset
+from synthgen.geometry import areas, box_ious, decode, encode, only_accepted, rle_ious
+from synthgen.metrics.accuracy import match
+from synthgen.types import Boxes, Dataset, Labels
 from synthgen_labeler.inference import BoxLabeler, CompactLabeler, NetworkLabeler, labeler_of
 
 LOW, HIGH = 0.2, 5.0  # temperatures beyond these say that there was too little to fit on
@@ -115,8 +116,20 @@ def _scored_boxes(labeler: BoxLabeler, data: Dataset) -> tuple[NDArray[np.float6
         if sample.labels is None:
             continue
         boxes, classes, raw = labeler.boxes(sample.image)
-        ious = box_ious(boxes, sample.labels.boxes)
-        same = classes[:, None] == sample.labels.classes[None]
-        scores.append(raw)
-        right.append(((ious >= 0.5) & same).any(1).astype(float) if ious.size else np.zeros(len(raw)))
+        labels = only_accepted(sample.labels)
+        same = classes[:, None] == labels.classes[None]
+        # One to one, as they are judged: a second box on the same object is wrong.
+        found, _ = match(np.where(same, box_ious(boxes, labels.boxes), 0), np.ones(len(labels), bool), 0.5)
+        said = (found >= 0) | ~_ignored(boxes, labels)
+        scores.append(raw[said])
+        right.append((found >= 0)[said].astype(float))
     return np.concatenate(scores), np.concatenate(right)
+
+
+def _ignored(boxes: Boxes, labels: Labels) -> NDArray[np.bool_]:
+    """(N,) bool: boxes over pixels of which most say nothing."""
+    if labels.ignore is None:
+        return np.zeros(len(boxes), bool)
+    away = decode([labels.ignore], labels.size)[0]
+    parts = [away[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] for x0, y0, x1, y1 in boxes.astype(int).tolist()]
+    return np.asarray([part.size > 0 and part.mean() > 0.5 for part in parts], bool)

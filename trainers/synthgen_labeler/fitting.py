@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import warnings
@@ -20,10 +21,12 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from synthgen.augment import CLASSIFY, DENSE, Augment
+from synthgen.errors import DataError
 from synthgen.seeds import seed_of
 from synthgen.store import write_json
-from synthgen.types import Context, Dataset, Json, Mixture
+from synthgen.types import Context, Dataset, Json, Mixture, Sample
 from synthgen_labeler import CHECKPOINT_EVERY
+from synthgen_labeler.calibration import calibrate
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.data import Data, Plan
 from synthgen_labeler.inference import NetworkLabeler, Settings, labeler_of
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "last.ckpt"
 LEAST_CENTRE = 0.05  # of the height of a box's centre: how many of these low ones are right, calibration finds out
+CALIBRATED_ON = 16  # images
 DENSE_VIEWS = 2  # strong views of a pool image: UniMatch's two, which keep each other's channels
 
 
@@ -95,6 +99,8 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     real = [train.samples[int(k)] for k in np.flatnonzero(train.real)[:64]] if dense else []
     like = (real or [train.samples[k] for k in range(min(64, len(train.samples)))]) if dense else []
     tone, radius = (options.tone_for(like), options.radius_for(like)) if dense else (1.0, 1)
+    if boxes:
+        _fits(like, options.crop)
     network = build(
         Shape(len(context.classes), dense, options.width, tone, options.zoom, boxes=boxes,
               scale=max(2.0 * radius, 4.0)),
@@ -146,7 +152,19 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
         _say_of_pool(views, term, progress, context)
     settings = Settings(context.task, context.classes, radius=radius, side=options.crop)
     settings = replace(settings, threshold=LEAST_CENTRE) if boxes else settings
-    return labeler_of(module.average, settings, context.device, context.threads)
+    labeler = labeler_of(module.average, settings, context.device, context.threads)
+    # Heights of centres lie far lower than the share that is right. What it learned from gives a first, too sure scale.
+    return calibrate(labeler, [(labeler, like[:CALIBRATED_ON])]) if boxes else labeler
+
+
+def _fits(like: Sequence[Sample], crop: int) -> None:
+    """Raises: DataError when over a tenth of the boxes is larger than a training crop, which cannot show them."""
+    sides = [float((b[2:] - b[:2]).max()) for s in like if s.labels is not None for b in s.labels.boxes]
+    large = sum(side > crop for side in sides)
+    if large > 0.1 * len(sides):
+        raise DataError(f"train.crop: {crop} px is too small: {large} of {len(sides)} boxes are larger, up to "
+                        f"{max(sides):.0f} px, and a crop must show what is to be learned; set it to "
+                        f"{32 * math.ceil(float(np.quantile(sides, 0.9)) / 32)} or more, or scale the images down")
 
 
 def _plan(options: LabelerTrainer, context: Context, dense: bool, boxes: bool) -> Plan:

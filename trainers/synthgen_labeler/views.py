@@ -53,7 +53,9 @@ def boxes_in(
     inside = np.clip(moved, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
     area, whole = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (inside, moved))
     seen = area >= SEEN * whole
+    rows, before = np.flatnonzero(seen & (area > 0)), ids.copy()
     for x0, y0, x1, y1 in np.round(inside[~seen & (area > 0)]).astype(int):
         ids[y0:y1, x0:x1] = -1
-    rows = np.flatnonzero(seen & (area > 0))
+    for x0, y0, x1, y1 in np.round(inside[rows]).astype(int):  # what is labelled inside an ignored region is known
+        ids[y0:y1, x0:x1] = before[y0:y1, x0:x1]
     return inside[rows], rows
