@@ -58,7 +58,7 @@ def main() -> None:
             found[arm, metric] = Scores(num, den)
     draws = Resamples.draw(len(cells), len(pool), rng_of(0))
     print(f"{len(cells)} seeds, {len(pool)} pool images whose labels were kept aside")
-    print(f"{'arm':<18}{'Dice':<24}{'AP50':<24}{'count error':<24}{'AP50 against real':<26}seed by seed")
+    print(f"{'arm':<20}{'Dice':<24}{'AP50':<24}{'count error':<24}{'AP50 against real':<26}seed by seed")
     for arm in arms:
         cells_ = [mean(found[arm, m], draws) for m in METRICS]
         text = "".join(f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]".ljust(24) for c in cells_)
@@ -68,7 +68,7 @@ def main() -> None:
             gap = f"{d.value:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]"
         each = found[arm, "ap50"]
         by_seed = " ".join(f"{v:.3f}" for v in each.num.sum(1) / each.den.sum(1))
-        print(f"{arm:<18}{text}{gap:<26}{by_seed}")
+        print(f"{arm:<20}{text}{gap:<26}{by_seed}")
 
 
 if __name__ == "__main__":
