@@ -13,6 +13,7 @@ from typing import get_args
 from synthgen import plugins
 from synthgen.errors import PluginError
 from synthgen.plugins import Group
+from synthgen.recipe.branches import branches_at, keys_below
 from synthgen.recipe.check import Findings, Keys, spot
 from synthgen.recipe.problems import did_you_mean, problem_at
 from synthgen.recipe.schema import FAMILY, Evaluate, Features, Function, GateEntry, Generate, Open, Recipe, Train
@@ -148,6 +149,7 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
     if plugin is None:
         return
     _does_task(findings, group, plugin, name, ("task",))
+    _learns_from_pool(findings, plugin, name, path, entries)
     _option_paths(findings, plugin, path, {k: entries[k] for k in extra})
     given = {k: entries[k].plain() for k in extra}
     wrong = plugins.problems(plugin, given)
@@ -174,29 +176,15 @@ def _does_task(findings: Findings, group: Group, plugin: type, name: str, path: 
     findings.say(path, f'the {plugins.NOUNS[group]} "{name}" does not do task {task}', allowed=able)
 
 
-def keys_below(schema: Json, path: Keys) -> tuple[str, ...]:
-    """The keys that a JSON schema allows at a path; none where it says nothing."""
-    return tuple(dict.fromkeys(key for part in branches_at(schema, path) for key in part.get("properties", {})))
-
-
-def branches_at(schema: Json, path: Keys) -> list[Json]:
-    """What a JSON schema says of the value at a path, one entry per branch of its unions."""
-    here = [schema]
-    for key in path:
-        here = [below for part in _branches(schema, here) for below in (
-            [part["properties"][key]] if key in part.get("properties", {}) else
-            [part[word] for word in ("items", "additionalProperties") if isinstance(part.get(word), dict)])]
-    return _branches(schema, here)
-
-
-def _branches(schema: Json, parts: list[Json]) -> list[Json]:
-    """Parts with `$ref` followed and `anyOf` opened."""
-    found = []
-    for part in parts:
-        while "$ref" in part:
-            part = schema["$defs"][part["$ref"].rpartition("/")[2]]
-        found += [part, *_branches(schema, [*part.get("anyOf", ()), *part.get("oneOf", ())])]
-    return found
+def _learns_from_pool(findings: Findings, plugin: type, name: str, path: Keys, entries: dict[str, Node]) -> None:
+    """Trainers that learn from unlabelled images for some of their tasks only say so in SELF_TRAINING_TASKS."""
+    task, tasks = findings.text("task"), getattr(plugin, "SELF_TRAINING_TASKS", None)
+    if tasks is None or task not in get_args(Task) or task in tasks:
+        return
+    for option in getattr(plugin, "SELF_TRAINING", {}):
+        if option in entries and entries[option].plain():
+            findings.say((*path, option), f'the trainer "{name}" does not learn from unlabelled images for task {task}',
+                         hint="leave it out.")
 
 
 def _check_file(findings: Findings, path: Keys, node: Node) -> None:
