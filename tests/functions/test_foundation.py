@@ -17,6 +17,7 @@ from synthgen.testing_functions import check_function
 
 pytestmark = pytest.mark.slow  # transformers takes long to import
 
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 SMALL = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 TEXT = {**SMALL, "vocab_size": 54, "eos_token_id": 53, "bos_token_id": 52, "pad_token_id": 53,
@@ -36,6 +37,12 @@ def saved(folder: Path, model: Any, processor: dict[str, Any]) -> Path:
         {"tokenizer_class": "CLIPTokenizer", "model_max_length": 32}))
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def weights() -> None:
+    """The same random weights each time: of some a detector has nothing to say of the picture."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture
