@@ -23,7 +23,7 @@ from synthgen.stages import (
     Unit,
     committee,
     evidence,
-    filter,  # noqa: A004
+    filter,  # noqa: A004 - the stage is called so
     ingest,
     keys,
     label,

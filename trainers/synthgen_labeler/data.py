@@ -46,8 +46,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         self, mixture: Mixture, augment: Augment, plan: Plan, start: Callable[[], int], pool: Unlabelled | None = None
     ) -> None:
         self.mixture, self.augment, self.plan, self.start, self.pool = mixture, augment, plan, start, pool
-        self._kept: dict[int, tuple[Image, NDArray[np.int32], NDArray[np.int64], int]] = {}
-        self._boxes: dict[int, tuple[Image, NDArray[np.int32], Boxes, NDArray[np.int64]]] = {}
+        self._kept: dict[int, tuple[Any, ...]] = {}
         self._pixels = 0
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
@@ -89,7 +88,7 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         }
 
     def _boxes_item(self, k: int, seed: int) -> dict[str, NDArray[Any]]:
-        image, ids, boxes, classes = self._known_boxes(k)
+        image, ids, boxes, classes = self._known(k)
         rng, side = rng_of(seed), self.plan.crop
         at = corner(ids, 2 * side, rng)
         image, ids = cropped(image, ids, at, 2 * side, pad=False)
@@ -104,18 +103,11 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         return {"image": _pixels(image), "heat": target.heat, "sides": target.sides, "weight": target.weight,
                 "valid": target.valid}
 
-    def _known_boxes(self, k: int) -> tuple[Image, NDArray[np.int32], Boxes, NDArray[np.int64]]:
-        if k not in self._boxes:
-            known = boxes_of(self.mixture.samples[k])
-            if self._pixels > CACHE_PIXELS:
-                return known
-            self._boxes[k] = known
-            self._pixels += known[0].size
-        return self._boxes[k]
-
-    def _known(self, k: int) -> tuple[Image, NDArray[np.int32], NDArray[np.int64], int]:
+    def _known(self, k: int) -> tuple[Any, ...]:
+        """What `boxes_of` or `truth_of` says of sample k, kept while there is room."""
         if k not in self._kept:
-            known = truth_of(self.mixture.samples[k])
+            sample = self.mixture.samples[k]
+            known: tuple[Any, ...] = boxes_of(sample) if self.plan.boxes else truth_of(sample)
             if self._pixels > CACHE_PIXELS:
                 return known
             self._kept[k] = known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -62,16 +63,16 @@ def undo_d4(x: Tensor, k: int, *vectors: slice) -> Tensor:
     return x.flip(-1) if k >= 4 else x
 
 
-class NetworkLabeler:
+class NetworkLabeler(ABC):
     """A network that labels images; deterministic, and the same for an image whatever is labelled beside it."""
 
     def __init__(self, network: Network, settings: Settings, device: str = "cpu", threads: int = 1) -> None:
         self.network = network.eval().to(device)
         self.settings, self.device, self.threads = settings, device, threads
 
+    @abstractmethod
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
         """Labels of each image, in order; scores are calibrated when the labeler is."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
@@ -121,9 +122,9 @@ class NetworkLabeler:
             outs = [self.network(d4(x, k).contiguous(memory_format=torch.channels_last)) for k in range(views)]
         return np.asarray(self.merged(outs)[:, :H, :W].cpu().numpy(), np.float32)
 
+    @abstractmethod
     def merged(self, outs: Sequence[Tensor]) -> Tensor:
         """(C, H, W) of the raw outputs (1, C, H, W) for the first symmetries of the square, turned back, averaged."""
-        raise NotImplementedError
 
     def _resized(self, images: Sequence[Image]) -> Tensor:
         side = self.settings.side
