@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import PluginError
-from synthgen.types import Boxes, Image, Json
+from synthgen.types import Boxes, Image, Json, Task
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network at import
 
@@ -41,6 +41,10 @@ CLASSIFY: tuple[dict[str, Json], ...] = (
         "p": 0.3,
     },
 )
+BOXES: tuple[dict[str, Json], ...] = (DENSE[0], {"type": "Affine", "scale": [0.75, 1.33], "p": 0.8}, *DENSE[2:])
+"""As `DENSE`, without free turns: the box around a turned object does not follow from its box, and what stands for it
+is too square (Kalra et al., ICCV 2021, "Towards Rotation Invariance in Object Detection"). Width and height are scaled
+apart, which is exact."""
 STRONG_DENSE: tuple[dict[str, Json], ...] = (
     {"type": "D4", "p": 1.0},
     {"type": "Affine", "rotate": [-180, 180], "scale": [0.7, 1.4], "shear": [-10, 10], "p": 0.9},
@@ -53,6 +57,10 @@ STRONG_DENSE: tuple[dict[str, Json], ...] = (
 )
 """Strong augmentation after nnU-Net (Isensee et al. 2021, Nature Methods 18:203, supplementary note 4): mirroring,
 rotation, scaling, elastic deformation, noise, blur, brightness, contrast, lower resolution, gamma."""
+STRONG_BOXES: tuple[dict[str, Json], ...] = (
+    STRONG_DENSE[0], {"type": "Affine", "scale": [0.7, 1.4], "p": 0.9}, *STRONG_DENSE[3:]
+)
+"""The same without free turns and elastic deformation, after which nobody knows the boxes."""
 STRONG_CLASSIFY: tuple[dict[str, Json], ...] = (
     {"type": "HorizontalFlip", "p": 0.5},
     {
@@ -78,6 +86,13 @@ STRONG_CLASSIFY: tuple[dict[str, Json], ...] = (
 )
 """Strong augmentation from the operations of RandAugment (Cubuk et al. 2020, arXiv 1909.13719) and random erasing
 (Zhong et al. 2020, arXiv 1708.04896)."""
+
+USUAL: dict[Task, tuple[dict[str, Json], ...]] = {
+    "instances": DENSE, "segment": DENSE, "detect": BOXES, "classify": CLASSIFY
+}
+STRONG: dict[Task, tuple[dict[str, Json], ...]] = {
+    "instances": STRONG_DENSE, "segment": STRONG_DENSE, "detect": STRONG_BOXES, "classify": STRONG_CLASSIFY
+}
 
 
 class Augment:

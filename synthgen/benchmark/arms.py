@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from synthgen.augment import STRONG_CLASSIFY, STRONG_DENSE
+from synthgen.augment import STRONG
 from synthgen.recipe.schema import ArmName, Recipe
 from synthgen.stages import Job, filter, generate, ingest, screen, training  # noqa: A004
 from synthgen.stages.weights import augment_of, classes_of, scaled, weights_of
@@ -113,7 +113,7 @@ def mixture(job: Job, arm: Arm, pseudo: Stored) -> Mixture:
     mix = job.recipe.mix
     augment = augment_of(mix)
     if arm.strong:
-        augment = STRONG_CLASSIFY if job.recipe.task == "classify" else STRONG_DENSE
+        augment = STRONG[job.recipe.task]
     return Mixture(Joined(*(part for part, _ in parts)), np.concatenate(flags), np.concatenate(weights),
                    share_of(arm, job.recipe), mix.synthetic_until, augment)
 

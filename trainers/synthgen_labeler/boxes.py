@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from synthgen_labeler.targets import focal_loss
 SPREAD = 0.54 / 6  # sigma of a centre's Gaussian, of the box's side (TTFNet §3.3: alpha 0.54)
 LEAST_SIGMA = 0.8  # px
 MOST_SIGMA = 4.0  # px, of a centre: each object has a handful of pixels that are its centre, however large it is
+GAIN, MOST_LOG = 4.0, 6.0  # of raw sides; sides lie within exp(±6), 400 times smaller or larger than usual
 SIDES_WEIGHT = 5.0  # of the sides' loss beside the heat-map's (TTFNet §3.5)
 MOST, AREA = 5000, 64  # peaks that are looked at: so many, or one for so many px of a large image
 OVERLAP = 0.6  # IoU above which two boxes of one class are one object's
@@ -91,8 +91,12 @@ def box_loss(out: Tensor, target: dict[str, Tensor], classes: int, scale: float)
 
 
 def sides_of(raw: Tensor, scale: float) -> Tensor:
-    """Raw outputs → sides, px, over 0. scale: px, half a usual box."""
-    return F.softplus(raw) * scale
+    """Raw outputs → sides, px, over 0: scale · exp(GAIN · raw), after FCOS (Tian, Shen, Chen & He, ICCV 2019, §3.2).
+
+    scale: px, half a usual box. With the gain a step of the optimizer moves sides as far as it moves the heat-map,
+    whose logits cross several units; without it boxes are still nearly square when the centres are found.
+    """
+    return scale * torch.exp((GAIN * raw).clamp(-MOST_LOG, MOST_LOG))
 
 
 def giou_of_sides(a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
-from synthgen.augment import CLASSIFY, DENSE, Augment
+from synthgen.augment import USUAL, Augment
 from synthgen.errors import DataError
 from synthgen.seeds import seed_of
 from synthgen.store import write_json
@@ -107,7 +107,7 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
         context.base / options.weights if isinstance(options.weights, Path) else options.weights,
         seed_of(context.seed, "network"),
     )
-    shown = train.augment if train.augment is not None else DENSE if dense else CLASSIFY
+    shown = train.augment if train.augment is not None else USUAL[context.task]
     views = _views(options, pool, shown, dense, context.seed)
     term = None
     if views is not None:
