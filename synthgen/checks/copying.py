@@ -14,19 +14,32 @@ from pydantic.dataclasses import dataclass
 
 from synthgen.checks import FEW_IMAGES, OPTIONS, ids_of, images_needed, judge, settles, skipped
 from synthgen.metrics.bounds import clopper_pearson
-from synthgen.metrics.copying import FEWEST, copies, doubles, fewest_detectable, thumbs
+from synthgen.metrics.copying import (
+    FEWEST,
+    Copies,
+    Space,
+    copies,
+    doubles,
+    encoded,
+    fewest_detectable,
+    thumbs,
+    whole,
+)
 from synthgen.metrics.features import evenly_picked
 from synthgen.store import Stored, Subset
 from synthgen.types import Dataset, Evidence, Flag, Measurement, Verdict
 
 MOST = 2000
-"""Images of a side that are looked at for doubles."""
+"""Images of a side that are looked at for doubles, and of the pool for copies."""
 
 MORE_DOUBLES = 0.05
 """How much larger the share of near doubles may be than among as many real images."""
 
 VISIBLE = 0.05
 """Share of copies that must be detectable before their absence says anything."""
+
+NOT_CONTENT = ("spectrum", "handcrafted")
+"""Features that say how an image was made rather than what it shows: to share them is no copy."""
 
 
 @dataclass(frozen=True, kw_only=True, config=OPTIONS)
@@ -61,11 +74,26 @@ class Copying:
         if not n or n + FEWEST > N:
             return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images that no "
                                   f"generator saw, and there are {N}", hard=True, remedy="name a larger pool")]
-        data, ids = evidence.synthetic, ids_of(evidence.synthetic)
-        found = copies(thumbs(data[k].image for k in tested), thumbs(s.image for s in evidence.seed),
-                       thumbs(s.image for s in evidence.pool), rng)
-        return [*out, self._measured(found.q <= self.rate, found.ratio, found.nearest, found.null,
-                                     [ids[k] for k in tested], ids_of(evidence.seed), (len(tested), N))]
+        found = copies(self._spaces(evidence, np.asarray(tested)), rng)
+        ids = ids_of(evidence.synthetic)
+        return [*out, self._measured(found, [ids[k] for k in tested], ids_of(evidence.seed), N)]
+
+    def _spaces(self, evidence: Evidence, tested: NDArray[np.int64]) -> list[Space]:
+        """Thumbnails, and as many families of encoders' features as leave a share of VISIBLE to be seen; sizes alone
+        decide it."""
+        sides = ((evidence.synthetic, tested), (evidence.seed, np.arange(len(evidence.seed))),
+                 (evidence.pool, evenly_picked(len(evidence.pool), MOST)))
+        spaces = [whole(*(thumbs(data[int(k)].image for k in picks) for data, picks in sides))]
+        ids = [[ids_of(data)[int(k)] for k in picks] for data, picks in sides]
+        for family in evidence.features.get("synthetic", {}):
+            rows = [_rows_of(evidence, name, family, wanted)
+                    for name, wanted in zip(("synthetic", "seed", "pool"), ids, strict=True)]
+            if family not in NOT_CONTENT and all(side is not None for side in rows):
+                spaces.append(encoded(family, *(side for side in rows if side is not None)))
+        m, null = len(tested), len(ids[2]) - len(ids[1])
+        most = max(k for k in range(1, len(spaces) + 1)
+                   if k == 1 or fewest_detectable(m, null, self.rate, k) <= max(1, VISIBLE * m))
+        return spaces[:most]
 
     def _doubles(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
         """How many independent synthetic images have a near double among them, against as many real ones."""
@@ -92,30 +120,31 @@ class Copying:
         return [Measurement("copying", "near doubles", verdict, found / n, "share of images", why, interval=interval,
                             null=chance, n=(n, n), remedy=remedy.get(verdict, ""))]
 
-    def _measured(self, flagged: NDArray[np.bool_], ratio: NDArray[np.float64],
-                  near: NDArray[np.int64], null: int, ids: list[str],
-                  seeds: list[str], n: tuple[int, int]) -> Measurement:
-        m, k = len(ids), int(flagged.sum())
-        fewest = fewest_detectable(m, null, self.rate)
-        worst = [i for i in np.argsort(ratio, kind="stable") if flagged[i]]
+    def _measured(self, found: Copies, ids: list[str], seeds: list[str], pool: int) -> Measurement:
+        flagged = found.q <= self.rate
+        m, k, spaces = len(ids), int(flagged.sum()), len(found.spaces)
+        fewest = fewest_detectable(m, found.null, self.rate, spaces)
+        worst = [i for i in np.lexsort((found.ratio, found.p)) if flagged[i]]
         verdict: Verdict = "pass"
-        why = (f"{k} of {m} images are nearer to a seed image than {null} real images would let one expect (false "
-               f"discovery rate {self.rate:g}, over flips and quarter turns)")
+        why = (f"{k} of {m} images are nearer to a seed image than {found.null} real images would let one expect, by "
+               f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips and quarter turns)")
         remedy = ""
         if k > self.max_share * m:
             verdict = "fail"
-            why += f"; the nearest: {ids[worst[0]]} to {seeds[near[worst[0]]]}"
+            why += (f"; the nearest: {ids[worst[0]]} to {seeds[found.nearest[worst[0]]]}, by "
+                    f"{found.spaces[found.space[worst[0]]]}")
             remedy = "take these images out, and stop the generator's training earlier or give it the pool"
         elif fewest > max(1, VISIBLE * m):
             verdict = "inconclusive"
             remedy = (f"fewer than {fewest} copies could not be seen; about "
-                      f"{math.ceil(1 / (self.rate * VISIBLE)) + len(seeds)} pool images (now {n[1]}) would show "
+                      f"{math.ceil(spaces / (self.rate * VISIBLE)) + len(seeds)} pool images (now {pool}) would show "
                       f"{VISIBLE:.0%}")
         return Measurement("copying", "near copies of the seed", verdict, k / m, "share of images", why,
-                           detectable=fewest / m, n=n, remedy=remedy, hard=True,
+                           detectable=fewest / m, n=(m, pool), remedy=remedy, hard=True,
                            worst=tuple(ids[i] for i in worst[:self.show]),
-                           flagged=tuple(Flag(ids[i], "near copy of a seed image", round(float(ratio[i]), 4),
-                                              seeds[near[i]]) for i in worst))
+                           flagged=tuple(Flag(ids[i], f"near copy of a seed image, by {found.spaces[found.space[i]]}",
+                                              round(float(found.ratio[i]), 4), seeds[found.nearest[i]])
+                                         for i in worst))
 
     @staticmethod
     def _reuse(declared: list[Sequence[int]]) -> Measurement:
@@ -135,3 +164,19 @@ def _origins(data: Dataset) -> Iterator[tuple[str, Sequence[int]]]:
             yield about["origin"]["known_by"], about["meta"].get("sources", ())
         else:
             yield data[k].origin.known_by, data[k].meta.get("sources", ())
+
+
+def _rows_of(evidence: Evidence, name: str, family: str, wanted: Sequence[str]) -> NDArray[np.float32] | None:
+    """A dataset's features of one family in the order of ids; None where some image has none."""
+    rows = evidence.features.get(name, {}).get(family)
+    if rows is None:
+        return None
+    # Of the synthetic images features are made of one rendering per layout; of large datasets, of a part.
+    data = evidence.independent if name == "synthetic" else evidence.seed if name == "seed" else evidence.pool
+    every = ids_of(data)
+    known = {every[int(k)]: row for row, k in enumerate(evenly_picked(len(data), len(rows)))}
+    return rows[[known[k] for k in wanted]] if all(k in known for k in wanted) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,12 +1,14 @@
-"""Is a synthetic image nearer to a seed image than real images are? A conformal test for each image.
+"""Is a synthetic image nearer to a seed image than real images are? A conformal test for each image, in several spaces.
 
-Named copying, not privacy: that no image is a near copy says nothing about what an attacker could infer.
+Spaces see different copies: thumbnails those of the picture as a whole, whatever was done to its pixels; an encoder's
+features those whose content moved or was painted anew. Named copying, not privacy: that no image is a near copy says
+nothing about what an attacker could infer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -19,20 +21,64 @@ from synthgen.types import Image
 Floats = NDArray[np.float64]
 SIDE = 16  # px of a thumbnail
 FEWEST = 19  # real images that the null needs: 1 / (1 + 19) = 0.05
-_CHUNK = 2048
+_CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copies:
-    """For m synthetic images: ratio (m,) distance to the nearest seed image over that to the nearest held-out real one;
-    p (m,) conformal; q (m,) after Benjamini–Hochberg; nearest (m,) index of the seed image; null: real images behind p.
+    """For m synthetic images: space (m,) index of the space in which each is most surprisingly near to the seed, and
+    there ratio (m,) distance to the nearest seed image over that to the nearest held-out real one, and nearest (m,)
+    index of the seed image; p (m,) conformal over all spaces; q (m,) after Benjamini–Hochberg; null: real images behind
+    p; spaces: their names.
     """
 
+    space: NDArray[np.int64]
     ratio: Floats
     p: Floats
     q: Floats
     nearest: NDArray[np.int64]
     null: int
+    spaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """One way in which images can be alike, as distances of rows: synthetic (m, D), seed (n, D), pool (N, D) float32.
+    turned: (k, D) → (v·k, D), rows as they look under v views, row j under view i at i·k + j."""
+
+    name: str
+    synthetic: NDArray[np.float32]
+    seed: NDArray[np.float32]
+    pool: NDArray[np.float32]
+    turned: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def ratios(self, held: NDArray[np.int64], rest: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Of the pool images `rest` and of the synthetic ones, the ratio of distances to the seed and to the pool
+        images `held`; and the seed image that each synthetic one is nearest to."""
+        shown, others = self.turned(self.seed), self.turned(self.pool[held])
+
+        def ratio(rows: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64]]:
+            near, index = nearest(rows, shown)
+            return near / np.maximum(nearest(rows, others)[0], 1e-9), index % len(self.seed)
+
+        return ratio(self.pool[rest])[0], *ratio(self.synthetic)
+
+
+def whole(synthetic: NDArray[np.float32], seed: NDArray[np.float32], pool: NDArray[np.float32]) -> Space:
+    """Whole images by their `thumbs`, over flips and quarter turns."""
+    return Space("thumbnails", synthetic, seed, pool, symmetries)
+
+
+def encoded(family: str, synthetic: NDArray[np.float32], seed: NDArray[np.float32],
+            pool: NDArray[np.float32]) -> Space:
+    """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over the pool; as the images
+    lie, not turned."""
+    spread = np.maximum(pool.std(0), 1e-6)
+    return Space(f"{family} features", synthetic / spread, seed / spread, pool / spread, _as_they_are)
+
+
+def _as_they_are(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows
 
 
 def thumbs(images: Iterable[Image]) -> NDArray[np.float32]:
@@ -55,15 +101,14 @@ def symmetries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def nearest(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64]]:
     """(n,) Euclidean distance of each row of a to the nearest row of b, and its index; in slices, so memory is flat."""
-    distance, index = np.empty(len(a)), np.empty(len(a), np.int64)
-    squares = (b.astype(np.float64) ** 2).sum(1)
+    index = np.empty(len(a), np.int64)
+    half = (b.astype(np.float32) ** 2).sum(1) / 2
+    columns = np.ascontiguousarray(b.T, np.float32)
     for start in range(0, len(a), _CHUNK):
-        x = a[start : start + _CHUNK].astype(np.float64)
-        # |x − b|² = |x|² + |b|² − 2xb
-        square = (x**2).sum(1)[:, None] + squares - 2 * x @ b.T.astype(np.float64)
-        index[start : start + _CHUNK] = square.argmin(1)
-        distance[start : start + _CHUNK] = np.sqrt(np.maximum(square.min(1), 0))
-    return distance, index
+        # |x − b|² = |x|² + |b|² − 2xb is least where |b|² / 2 − xb is; in single precision, which finds the place …
+        index[start : start + _CHUNK] = (half - a[start : start + _CHUNK].astype(np.float32) @ columns).argmin(1)
+    # … and the distance there is exact, which a difference of squares is not for near copies.
+    return np.linalg.norm(a.astype(np.float64) - b[index], axis=1), index
 
 
 def doubles(rows: NDArray[np.float32], alike: float = 0.995) -> NDArray[np.bool_]:
@@ -79,37 +124,41 @@ def doubles(rows: NDArray[np.float32], alike: float = 0.995) -> NDArray[np.bool_
     return out
 
 
-def copies(synthetic: NDArray[np.float32], seed: NDArray[np.float32], pool: NDArray[np.float32],
-           rng: np.random.Generator) -> Copies:
-    """How surprisingly near to the seed each synthetic image lies, over flips and quarter turns.
+def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
+    """How surprisingly near to the seed each synthetic image lies, in the space where that is most surprising.
 
-    synthetic (m, D), seed (n, D), pool (N, D): thumbnails. As many random pool images as the seed has are held out; the
-    ratio of the distances to seed and to them is compared with the ratios of the other pool images, none of which the
-    generator has seen: p = (1 + #{real ratio ≤ ratio}) / (1 + #real), valid at any number when a synthetic image that
-    is no copy is exchangeable with them (Vovk, Gammerman & Shafer 2005, §2.2).
+    spaces: all of the same m synthetic, n seed and N pool images. As many random pool images as the seed has are held
+    out; the ratio of the distances to seed and to them is compared with the ratios of the other pool images, none of
+    which the generator has seen. A synthetic image that is no copy is exchangeable with them, and so is any one number
+    made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over spaces, of the
+    rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal test). Then
+    p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
     Raises: ValueError when the pool has fewer than n + FEWEST images.
     """
-    n = len(seed)
-    if len(pool) < n + FEWEST:
-        raise ValueError(f"{len(pool)} pool images: {n + FEWEST} are needed, {n} to stand for the seed and {FEWEST} "
+    n, N = len(spaces[0].seed), len(spaces[0].pool)
+    if n + FEWEST > N:
+        raise ValueError(f"{N} pool images: {n + FEWEST} are needed, {n} to stand for the seed and {FEWEST} "
                          "to compare with")
-    pool = pool[np.lexsort(pool.T)]                     # the order of files decides nothing
-    order = rng.permutation(len(pool))
-    held, rest = symmetries(pool[order[:n]]), pool[order[n:]]
-    shown = symmetries(seed)
-
-    def ratio(rows: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64]]:
-        near, index = nearest(rows, shown)
-        far, _ = nearest(rows, held)
-        return near / np.maximum(far, 1e-9), index % n
-
-    null = np.sort(ratio(rest)[0])
-    mine, index = ratio(synthetic)
-    p = (1 + np.searchsorted(null, mine, "right")) / (1 + len(null))
-    return Copies(mine, p, bh(p), index, len(null))
+    # The order of files decides nothing.
+    order = np.lexsort(spaces[0].pool.T)[rng.permutation(N)]
+    null, mine, index = (np.array(side) for side in zip(*(s.ratios(order[:n], order[n:]) for s in spaces), strict=True))
+    p, space = least_of(null, mine)
+    at = (space, np.arange(len(space)))
+    return Copies(space, mine[at], p, bh(p), index[at], N - n, tuple(s.name for s in spaces))
 
 
-def fewest_detectable(m: int, null: int, q: float) -> int:
-    """The number of copies among m images from which on all of them can be flagged: k copies have p = 1 / (1 + null) at
-    best, and Benjamini–Hochberg flags them when that is ≤ q·k / m."""
-    return max(1, math.ceil(m / (q * (1 + null)) - 1e-9))
+def least_of(null: Floats, mine: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """(m,) conformal p of the least rank over S spaces, and the space that gave it. null: (S, N). mine: (S, m)."""
+    N, p, space = null.shape[1], np.empty(mine.shape[1]), np.empty(mine.shape[1], np.int64)
+    ranks = np.stack([np.searchsorted(np.sort(row), row, "right") for row in null])  # among the null, itself included
+    for k, x in enumerate(mine.T[:, :, None]):
+        own = 1 + (null <= x).sum(1)
+        space[k] = own.argmin()
+        p[k] = (1 + ((ranks + (x <= null)).min(0) <= own.min()).sum()) / (1 + N)
+    return p, space
+
+
+def fewest_detectable(m: int, null: int, q: float, spaces: int = 1) -> int:
+    """The number of copies among m images from which on all of them can be flagged: in one of several spaces k copies
+    have p = spaces / (1 + null) at best, and Benjamini–Hochberg flags them when that is ≤ q·k / m."""
+    return max(1, math.ceil(m * spaces / (q * (1 + null)) - 1e-9))

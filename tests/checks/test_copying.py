@@ -78,3 +78,39 @@ def test_declared_re_use_is_counted_and_not_judged() -> None:
     (found,) = measured(made, pool=0)
     assert (found.name, found.verdict, found.value) == ("declared re-use", "pass", 1.0)
     assert "3 objects" in found.why
+
+
+def test_a_copy_painted_anew_is_found_by_an_encoders_features_and_the_refusal_says_by_which() -> None:
+    seed, pool, new = samples(5, 1, "seed"), samples(850, 2, "pool"), samples(19, 3, "new")
+    # What an encoder would say: content in eight numbers; the copy has a seed image's content and pixels of its own.
+    rng = rng_of(0)
+    features = {name: rng.normal(size=(n, 8)).astype(np.float32) for name, n in
+                (("synthetic", 20), ("seed", 5), ("pool", 850))}
+    features["synthetic"][0] = features["seed"][3] + 1e-3
+    synthetic = [replace(samples(1, 9, "x")[0], id="repainted"), *new]
+
+    def found(**of: Any) -> Measurement:
+        evidence = Evidence(synthetic, seed, pool, (), ("thing",), "instances", of)
+        return next(m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
+
+    with_encoder = found(**{name: {"encoder": rows, "spectrum": rows} for name, rows in features.items()})
+    assert (with_encoder.verdict, with_encoder.worst) == ("fail", ("repainted",))
+    assert "by thumbnails or encoder features" in with_encoder.why
+    assert "repainted to seed-3, by encoder features" in with_encoder.why
+    assert with_encoder.flagged[0].nearest == "seed-3"
+    # How an image was made is no content, and an encoder that learned the seed's labels has no rows of the seed.
+    unseen = found(**{name: {"spectrum": rows, **({"labeler": rows} if name != "seed" else {})}
+                      for name, rows in features.items()})
+    assert unseen.verdict == "pass"
+    assert "by thumbnails (" in unseen.why
+
+
+def test_a_small_pool_is_spent_on_thumbnails_alone() -> None:
+    seed, pool, new = samples(5, 1, "seed"), samples(60, 2, "pool"), samples(60, 3, "new")
+    rng = rng_of(0)
+    features = {name: {"encoder": rng.normal(size=(n, 8)).astype(np.float32)} for name, n in
+                (("synthetic", 60), ("seed", 5), ("pool", 60))}
+    evidence = Evidence(new, seed, pool, (), ("thing",), "instances", features)
+    (found,) = (m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
+    assert found.verdict == "inconclusive"
+    assert "by thumbnails (" in found.why

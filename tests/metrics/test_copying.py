@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from synthgen.metrics.copying import SIDE, copies, fewest_detectable, nearest, symmetries, thumbs
+from synthgen.metrics.copying import (
+    SIDE,
+    Copies,
+    copies,
+    encoded,
+    fewest_detectable,
+    least_of,
+    nearest,
+    symmetries,
+    thumbs,
+    whole,
+)
 from synthgen.seeds import rng_of
 
 
@@ -19,6 +32,19 @@ def images(n: int, seed: int, size: int = 24) -> list[np.ndarray]:
                                                  / rng.uniform(10, 60)) for _ in range(4))
         out.append(np.clip(np.asarray(grey)[..., None] * rng.uniform(0.5, 1, 3) + 20, 0, 255).astype(np.uint8))
     return out
+
+
+def by_thumbs(synthetic: Any, seed: Any, pool: Any, rng: np.random.Generator) -> Copies:
+    return copies([whole(synthetic, seed, pool)], rng)
+
+
+def by_both(synthetic: list[Any], seed: list[Any], pool: list[Any], rng: np.random.Generator) -> Copies:
+    """By thumbnails, and by colour and spectrum, which stand in for an encoder that does not mind where things lie."""
+    sides = [synthetic, seed, pool]
+    power = [np.stack([np.r_[np.abs(np.fft.fft2(x.mean(2)))[:6, :6].reshape(-1), x.mean((0, 1))] for x in side])
+             for side in sides]
+    a, b, c = (side.astype(np.float32) for side in power)
+    return copies([whole(*map(thumbs, sides)), encoded("spectral", a, b, c)], rng)
 
 
 def noisy(image: np.ndarray, seed: int) -> np.ndarray:
@@ -48,7 +74,7 @@ def test_real_images_are_called_copies_no_more_often_than_promised() -> None:
     flags = []
     for draw in range(200):
         rows = thumbs(images(120, 1000 + draw))
-        found = copies(rows[:20], rows[20:30], rows[30:], rng_of(draw))
+        found = by_thumbs(rows[:20], rows[20:30], rows[30:], rng_of(draw))
         flags.append(bool((found.q <= 0.05).any()))
     assert np.mean(flags) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -61,7 +87,7 @@ def test_noisy_turned_copies_are_flagged_and_others_are_not(share: float) -> Non
         seed, pool, others = real[:10], real[10:290], real[290:]
         k = round(share * 40)
         synthetic = [noisy(seed[i % 10], i) for i in range(k)] + others[k:]
-        found = copies(thumbs(synthetic), thumbs(seed), thumbs(pool), rng_of(draw))
+        found = by_thumbs(thumbs(synthetic), thumbs(seed), thumbs(pool), rng_of(draw))
         flagged = found.q <= 0.05
         if k >= fewest_detectable(40, found.null, 0.05):
             caught.append(flagged[:k].mean())
@@ -73,17 +99,59 @@ def test_noisy_turned_copies_are_flagged_and_others_are_not(share: float) -> Non
 
 def test_the_order_of_the_pool_changes_nothing() -> None:
     rows = thumbs(images(80, 3))
-    a = copies(rows[:10], rows[10:14], rows[14:], rng_of(1))
-    b = copies(rows[:10], rows[10:14], rows[14:][::-1], rng_of(1))
+    a = by_thumbs(rows[:10], rows[10:14], rows[14:], rng_of(1))
+    b = by_thumbs(rows[:10], rows[10:14], rows[14:][::-1], rng_of(1))
     assert np.array_equal(a.p, b.p)
 
 
 def test_too_small_a_pool_is_refused_with_the_number_that_is_needed() -> None:
     rows = thumbs(images(30, 4))
     with pytest.raises(ValueError, match="29 are needed"):
-        copies(rows[:5], rows[5:15], rows[15:], rng_of(0))
+        by_thumbs(rows[:5], rows[5:15], rows[15:], rng_of(0))
 
 
 def test_fewest_detectable_is_what_the_procedure_needs() -> None:
     assert fewest_detectable(100, 399, 0.05) == 5
     assert fewest_detectable(10, 100_000, 0.05) == 1
+    assert fewest_detectable(100, 399, 0.05, spaces=3) == 15
+
+
+@pytest.mark.slow
+def test_two_spaces_together_keep_the_promise_of_one() -> None:
+    flags = []
+    for draw in range(200):
+        real = images(120, 9000 + draw)
+        found = by_both(real[:20], real[20:30], real[30:], rng_of(draw))
+        flags.append(bool((found.q <= 0.05).any()))
+    assert np.mean(flags) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+def test_a_copy_whose_pixels_moved_is_found_by_features_and_a_plain_one_by_either() -> None:
+    real = images(430, 77)
+    seed, pool, others = real[:10], real[10:410], real[410:]
+    moved = [np.roll(np.roll(image, 9 + k, 0), 7, 1) for k, image in enumerate(seed[:5])]
+    synthetic = [*moved, noisy(seed[6], 4), *others]
+    found = by_both(synthetic, seed, pool, rng_of(0))
+    flagged = found.q <= 0.05
+    assert flagged[:6].all()
+    assert not flagged[6:].any()
+    assert {found.spaces[k] for k in found.space[:5]} == {"spectral features"}
+    assert found.nearest[:6].tolist() == [0, 1, 2, 3, 4, 6]
+    alone = by_thumbs(*map(thumbs, (synthetic, seed, pool)), rng_of(0)).q <= 0.05
+    assert not alone[:5].any()
+
+
+def test_one_space_gives_the_plain_conformal_p_and_ties_count_against_it() -> None:
+    null = rng_of(0).integers(0, 9, 30).astype(float)
+    mine = np.array([-1.0, 3.0, 8.0, 20.0])
+    p, space = least_of(null[None], mine[None])
+    assert p.tolist() == [(1 + (null <= x).sum()) / 31 for x in mine]
+    assert (space == 0).all()
+
+
+def test_the_least_rank_over_spaces_is_uniform_when_nothing_was_copied() -> None:
+    rng = rng_of(3)
+    p = [least_of(both[:, 1:], both[:, :1])[0][0] for both in rng.normal(size=(2000, 3, 201))]
+    for level in (0.05, 0.1, 0.25):
+        share = np.mean(np.array(p) <= level)
+        assert abs(share - level + 1 / 201) <= 3 / 201 + 3 * np.sqrt(level / 2000)  # ranks of three spaces tie
