@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from synthgen.metrics.copying import (
 )
 from synthgen.metrics.features import evenly_picked
 from synthgen.store import Stored, Subset
-from synthgen.types import Dataset, Evidence, Flag, Measurement, Verdict
+from synthgen.types import Dataset, Evidence, Flag, Image, Measurement, Verdict
 
 MOST = 2000
 """Images of a side that are looked at for doubles, and of the pool for copies."""
@@ -83,7 +83,8 @@ class Copying:
         decide it."""
         sides = ((evidence.synthetic, tested), (evidence.seed, np.arange(len(evidence.seed))),
                  (evidence.pool, evenly_picked(len(evidence.pool), MOST)))
-        spaces = [whole(*(thumbs(data[int(k)].image for k in picks) for data, picks in sides))]
+        made, seed, pool = (Images(data, picks) for data, picks in sides)
+        spaces = [whole(made, seed, pool)]
         ids = [[ids_of(data)[int(k)] for k in picks] for data, picks in sides]
         for family in evidence.features.get("synthetic", {}):
             rows = [_rows_of(evidence, name, family, wanted)
@@ -127,7 +128,7 @@ class Copying:
         worst = [i for i in np.lexsort((found.ratio, found.p)) if flagged[i]]
         verdict: Verdict = "pass"
         why = (f"{k} of {m} images are nearer to a seed image than {found.null} real images would let one expect, by "
-               f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips and quarter turns)")
+               f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips, turns, crops and shifts)")
         remedy = ""
         if k > self.max_share * m:
             verdict = "fail"
@@ -180,3 +181,20 @@ def _rows_of(evidence: Evidence, name: str, family: str, wanted: Sequence[str]) 
 
 def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+class Images(Sequence[Image]):
+    """Some images of a dataset, decoded when they are asked for."""
+
+    def __init__(self, data: Dataset, picks: NDArray[np.int64]) -> None:
+        self.data, self.picks = data, picks
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    @overload
+    def __getitem__(self, k: int) -> Image: ...
+    @overload
+    def __getitem__(self, k: slice) -> Sequence[Image]: ...
+    def __getitem__(self, k: int | slice) -> Image | Sequence[Image]:
+        return Images(self.data, self.picks[k]) if isinstance(k, slice) else self.data[int(self.picks[k])].image

@@ -20,6 +20,8 @@ from synthgen.types import Image
 
 Floats = NDArray[np.float64]
 SIDE = 16  # px of a thumbnail
+CROP, MOVE = 0.88, 0.07  # of the image's sides
+VIEWED = 200  # seed images whose crops and moved copies are looked at; 0.4 MB each
 FEWEST = 19  # real images that the null needs: 1 / (1 + 19) = 0.05
 _CHUNK = 512
 
@@ -43,30 +45,36 @@ class Copies:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Space:
-    """One way in which images can be alike, as distances of rows: synthetic (m, D), seed (n, D), pool (N, D) float32.
-    turned: (k, D) → (v·k, D), rows as they look under v views, row j under view i at i·k + j."""
+    """One way in which images can be alike, as distances of float32 rows. synthetic (m, D) and pool (N, D): images as
+    they are. seed: (v·n, D), the seed images under v views, image j under view i at i·n + j. held: the same of the pool
+    images with these indices."""
 
     name: str
     synthetic: NDArray[np.float32]
-    seed: NDArray[np.float32]
     pool: NDArray[np.float32]
-    turned: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    seed: NDArray[np.float32]
+    n: int
+    held: Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
     def ratios(self, held: NDArray[np.int64], rest: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Of the pool images `rest` and of the synthetic ones, the ratio of distances to the seed and to the pool
         images `held`; and the seed image that each synthetic one is nearest to."""
-        shown, others = self.turned(self.seed), self.turned(self.pool[held])
+        others = self.held(held)
 
         def ratio(rows: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64]]:
-            near, index = nearest(rows, shown)
-            return near / np.maximum(nearest(rows, others)[0], 1e-9), index % len(self.seed)
+            near, index = nearest(rows, self.seed)
+            return near / np.maximum(nearest(rows, others)[0], 1e-9), index % self.n
 
         return ratio(self.pool[rest])[0], *ratio(self.synthetic)
 
 
-def whole(synthetic: NDArray[np.float32], seed: NDArray[np.float32], pool: NDArray[np.float32]) -> Space:
-    """Whole images by their `thumbs`, over flips and quarter turns."""
-    return Space("thumbnails", synthetic, seed, pool, symmetries)
+def whole(synthetic: Iterable[Image], seed: Sequence[Image], pool: Sequence[Image]) -> Space:
+    """Images by their `thumbs`, over the `views` of the seed; of a seed of over VIEWED images flips and turns alone."""
+    rows, small = thumbs(synthetic), thumbs(pool)
+    if len(seed) > VIEWED:
+        return Space("thumbnails (flips and turns alone: the seed is large)", rows, small, symmetries(thumbs(seed)),
+                     len(seed), lambda held: symmetries(small[held]))
+    return Space("thumbnails", rows, small, views(seed), len(seed), lambda held: views([pool[k] for k in held]))
 
 
 def encoded(family: str, synthetic: NDArray[np.float32], seed: NDArray[np.float32],
@@ -74,11 +82,8 @@ def encoded(family: str, synthetic: NDArray[np.float32], seed: NDArray[np.float3
     """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over the pool; as the images
     lie, not turned."""
     spread = np.maximum(pool.std(0), 1e-6)
-    return Space(f"{family} features", synthetic / spread, seed / spread, pool / spread, _as_they_are)
-
-
-def _as_they_are(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rows
+    known = pool / spread
+    return Space(f"{family} features", synthetic / spread, known, seed / spread, len(seed), lambda held: known[held])
 
 
 def thumbs(images: Iterable[Image]) -> NDArray[np.float32]:
@@ -90,6 +95,31 @@ def thumbs(images: Iterable[Image]) -> NDArray[np.float32]:
         centred = small - small.mean()
         rows.append(centred / max(float(centred.std()), 1.0))
     return np.array(rows, np.float32).reshape(-1, SIDE * SIDE * 3)
+
+
+def views(images: Sequence[Image]) -> NDArray[np.float32]:
+    """(144N, 768): thumbnails of images, of nine crops of each and of it moved eight ways, all under the eight
+    symmetries of the square; rows k, N + k, 2N + k … are image k's.
+
+    Nobody copies only to the pixel: a generator that learned from crops gives crops back.
+    """
+    looks = [list(images), *zip(*map(_crops, images), strict=True), *zip(*map(_moved, images), strict=True)]
+    return np.concatenate([symmetries(thumbs(look)) for look in looks])
+
+
+def _crops(image: Image) -> list[Image]:
+    """The nine crops of CROP of the image's sides in its corners, at its edges and in its middle."""
+    H, W = image.shape[:2]
+    h, w = max(round(H * CROP), 1), max(round(W * CROP), 1)
+    return [image[round((H - h) * i / 2) :, round((W - w) * j / 2) :][:h, :w] for i, j in np.ndindex(3, 3)]
+
+
+def _moved(image: Image) -> list[Image]:
+    """The image moved by MOVE of its sides, straight and aslant; what comes in repeats its edge."""
+    H, W = image.shape[:2]
+    dy, dx = max(round(H * MOVE), 1), max(round(W * MOVE), 1)
+    wide = np.pad(image, ((dy, dy), (dx, dx), (0, 0)), mode="edge")
+    return [wide[i * dy :, j * dx :][:H, :W] for i, j in np.ndindex(3, 3) if (i, j) != (1, 1)]
 
 
 def symmetries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -135,7 +165,7 @@ def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
     p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
     Raises: ValueError when the pool has fewer than n + FEWEST images.
     """
-    n, N = len(spaces[0].seed), len(spaces[0].pool)
+    n, N = spaces[0].n, len(spaces[0].pool)
     if n + FEWEST > N:
         raise ValueError(f"{N} pool images: {n + FEWEST} are needed, {n} to stand for the seed and {FEWEST} "
                          "to compare with")

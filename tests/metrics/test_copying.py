@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from synthgen.metrics.copying import (
     nearest,
     symmetries,
     thumbs,
+    views,
     whole,
 )
 from synthgen.seeds import rng_of
@@ -34,7 +36,7 @@ def images(n: int, seed: int, size: int = 24) -> list[np.ndarray]:
     return out
 
 
-def by_thumbs(synthetic: Any, seed: Any, pool: Any, rng: np.random.Generator) -> Copies:
+def by_thumbs(synthetic: list[Any], seed: list[Any], pool: list[Any], rng: np.random.Generator) -> Copies:
     return copies([whole(synthetic, seed, pool)], rng)
 
 
@@ -44,7 +46,7 @@ def by_both(synthetic: list[Any], seed: list[Any], pool: list[Any], rng: np.rand
     power = [np.stack([np.r_[np.abs(np.fft.fft2(x.mean(2)))[:6, :6].reshape(-1), x.mean((0, 1))] for x in side])
              for side in sides]
     a, b, c = (side.astype(np.float32) for side in power)
-    return copies([whole(*map(thumbs, sides)), encoded("spectral", a, b, c)], rng)
+    return copies([whole(*sides), encoded("spectral", a, b, c)], rng)
 
 
 def noisy(image: np.ndarray, seed: int) -> np.ndarray:
@@ -73,8 +75,8 @@ def test_there_are_eight_symmetries_and_each_is_found() -> None:
 def test_real_images_are_called_copies_no_more_often_than_promised() -> None:
     flags = []
     for draw in range(200):
-        rows = thumbs(images(120, 1000 + draw))
-        found = by_thumbs(rows[:20], rows[20:30], rows[30:], rng_of(draw))
+        rows = images(70, 1000 + draw)
+        found = by_thumbs(rows[:12], rows[12:17], rows[17:], rng_of(draw))
         flags.append(bool((found.q <= 0.05).any()))
     assert np.mean(flags) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -87,7 +89,7 @@ def test_noisy_turned_copies_are_flagged_and_others_are_not(share: float) -> Non
         seed, pool, others = real[:10], real[10:290], real[290:]
         k = round(share * 40)
         synthetic = [noisy(seed[i % 10], i) for i in range(k)] + others[k:]
-        found = by_thumbs(thumbs(synthetic), thumbs(seed), thumbs(pool), rng_of(draw))
+        found = by_thumbs(synthetic, seed, pool, rng_of(draw))
         flagged = found.q <= 0.05
         if k >= fewest_detectable(40, found.null, 0.05):
             caught.append(flagged[:k].mean())
@@ -98,14 +100,14 @@ def test_noisy_turned_copies_are_flagged_and_others_are_not(share: float) -> Non
 
 
 def test_the_order_of_the_pool_changes_nothing() -> None:
-    rows = thumbs(images(80, 3))
+    rows = images(80, 3)
     a = by_thumbs(rows[:10], rows[10:14], rows[14:], rng_of(1))
     b = by_thumbs(rows[:10], rows[10:14], rows[14:][::-1], rng_of(1))
     assert np.array_equal(a.p, b.p)
 
 
 def test_too_small_a_pool_is_refused_with_the_number_that_is_needed() -> None:
-    rows = thumbs(images(30, 4))
+    rows = images(30, 4)
     with pytest.raises(ValueError, match="29 are needed"):
         by_thumbs(rows[:5], rows[5:15], rows[15:], rng_of(0))
 
@@ -120,8 +122,8 @@ def test_fewest_detectable_is_what_the_procedure_needs() -> None:
 def test_two_spaces_together_keep_the_promise_of_one() -> None:
     flags = []
     for draw in range(200):
-        real = images(120, 9000 + draw)
-        found = by_both(real[:20], real[20:30], real[30:], rng_of(draw))
+        real = images(70, 9000 + draw)
+        found = by_both(real[:12], real[12:17], real[17:], rng_of(draw))
         flags.append(bool((found.q <= 0.05).any()))
     assert np.mean(flags) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -137,8 +139,28 @@ def test_a_copy_whose_pixels_moved_is_found_by_features_and_a_plain_one_by_eithe
     assert not flagged[6:].any()
     assert {found.spaces[k] for k in found.space[:5]} == {"spectral features"}
     assert found.nearest[:6].tolist() == [0, 1, 2, 3, 4, 6]
-    alone = by_thumbs(*map(thumbs, (synthetic, seed, pool)), rng_of(0)).q <= 0.05
+    alone = by_thumbs(synthetic, seed, pool, rng_of(0)).q <= 0.05
     assert not alone[:5].any()
+
+
+@pytest.mark.parametrize("change", ["cropped", "moved"])
+def test_crops_and_shifts_of_the_seed_are_copies(change: str) -> None:
+    real = images(330, 21, size=32)
+    seed, pool, others = real[:10], real[10:300], real[300:]
+    if change == "cropped":
+        made = [cv2.resize(image[k % 4 : 28 + k % 4, 1:29], (32, 32)) for k, image in enumerate(seed[:6])]
+    else:
+        made = [np.roll(image, (2, -2), (0, 1)) for image in seed[:6]]
+    found = by_thumbs([*made, *others], seed, pool, rng_of(0))
+    flagged = found.q <= 0.05
+    assert flagged[:6].mean() > 0.8
+    assert flagged[6:].mean() < 0.05
+
+
+def test_views_of_images_of_any_size() -> None:
+    real = [np.zeros((1, 1, 3), np.uint8), *images(1, 0, size=9), np.zeros((3, 50, 3), np.uint8)]
+    assert views(real).shape == (144 * 3, SIDE * SIDE * 3)
+    assert np.array_equal(views(real)[: 8 * 3], symmetries(thumbs(real)))
 
 
 def test_one_space_gives_the_plain_conformal_p_and_ties_count_against_it() -> None:
