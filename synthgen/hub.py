@@ -19,11 +19,13 @@ from synthgen.errors import DataError, EnvironmentProblem
 
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Pinned = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$", examples=["OWNER/NAME@COMMIT"])]
+Pinned = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$",
+                              examples=["OWNER/NAME@COMMIT (a commit has 40 hex digits)"])]
 """A repository at a commit, in one text."""
 FILES = "config.json, model.safetensors and preprocessor_config.json"
 # Weights that the last hidden layer does not pass through, and that many checkpoints therefore lack.
 UNUSED = ("pooler.", "classifier.", "head.")
+COUNTER = "num_batches_tracked"  # of batch normalisation: no weight, and not everywhere saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ def pinned(text: str) -> Place:
     """The place that a `Pinned` text names."""
     repo, _, revision = text.partition("@")
     return Place(repo=repo, revision=revision)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises: ValueError when a folder holds no model, or only pickled weights, which can run any code when read."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} holds no model of transformers; it must hold {FILES}")
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no weights as .safetensors, and nothing else is read")
 
 
 def library(who: str) -> Any:
@@ -81,8 +91,9 @@ def load(who: str, place: Place, kind: str | None, *, words: bool = False) -> tu
     try:
         with silent(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            found = _kind(transformers.PreTrainedConfig.get_config_dict(where, **common)[0], transformers)
-            net, told = getattr(transformers, kind or found).from_pretrained(
+            about, _ = transformers.PreTrainedConfig.get_config_dict(where, **common)
+            reader = _reader(about, transformers) if kind is None else getattr(transformers, kind)
+            net, told = reader.from_pretrained(
                 where, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **common)
             # The variant that needs no torchvision, and resizes as the models were trained: through Pillow.
             processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **common)
@@ -104,7 +115,7 @@ def load_vision(who: str, place: Place) -> tuple[Any, Any]:
     if not hasattr(eye, "config") or eye.main_input_name != "pixel_values":
         raise DataError(f"{place}: a {net.config.model_type} model takes {net.main_input_name}, not images; name a "
                         "vision model")
-    of_eye = [name for name in lost if name.startswith(prefix)]
+    of_eye = [name for name in lost if name.startswith(prefix) and not name.endswith(COUNTER)]
     refuse_missing(place, [name for name in of_eye if not name.removeprefix(prefix).startswith(UNUSED)])
     return eye, processor
 
@@ -132,7 +143,9 @@ def from_config(who: str, config: dict[str, Any]) -> Any:
     transformers = library(who)
     with silent():
         known = transformers.AutoConfig.for_model(**config)
-        return vision_part(getattr(transformers, _kind(config, transformers)).from_config(known))[0].eval()
+        maker = _reader(config, transformers)
+        net = maker.from_config(known) if maker is transformers.AutoModel else maker(known)
+        return vision_part(net)[0].eval()
 
 
 @contextmanager
@@ -151,13 +164,14 @@ def silent() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _kind(about: dict[str, Any], transformers: Any) -> str:
+def _reader(about: dict[str, Any], transformers: Any) -> Any:
     """The class that reads the encoder of a configuration: some were saved without the model that they are part of.
 
     Raises: ValueError when its backbone is another model, for which the Hub would be asked.
     """
     if isinstance(about.get("backbone"), str) and not about.get("backbone_config"):
         raise ValueError(f"its backbone is another model, {about['backbone']}, which is not part of it")
-    known = transformers.CONFIG_MAPPING
-    name = about.get("model_type")
-    return "AutoBackbone" if name in known and known[name] not in transformers.MODEL_MAPPING else "AutoModel"
+    known, name = transformers.CONFIG_MAPPING, about.get("model_type")
+    if name not in known or known[name] in transformers.MODEL_MAPPING:
+        return transformers.AutoModel
+    return transformers.MODEL_FOR_BACKBONE_MAPPING[known[name]]  # AutoBackbone would ask the Hub about a folder

@@ -202,7 +202,7 @@ class Transformers:
 
     path: Path | None = None
     """Folder of a saved model: config.json, model.safetensors, preprocessor_config.json."""
-    repo: Repo | None = None
+    repo: Annotated[Repo, Field(examples=["facebook/dinov2-small"])] | None = None
     """Instead of a folder: a model on the Hub. It is fetched when it is first needed, and only where this is said."""
     revision: Commit | None = None
     """With repo: the commit to take, 40 hex digits; a branch or tag could change what it means."""
