@@ -80,7 +80,8 @@ def load(who: str, place: Place, kind: str | None, *, words: bool = False) -> tu
 
     kind: the class of transformers that reads it; None = the one for features. words: whether it has a tokeniser.
     Weights that are lacking were drawn at random, the same each time.
-    Raises: EnvironmentProblem when transformers is not installed; DataError when there is no such model in safetensors.
+    Raises: EnvironmentProblem when transformers is not installed, or a model on the Hub is not on this machine and the
+    Hub cannot be reached; DataError when there is no such model in safetensors.
     """
     transformers = library(who)
     import torch
@@ -98,8 +99,13 @@ def load(who: str, place: Place, kind: str | None, *, words: bool = False) -> tu
             # The variant that needs no torchvision, and resizes as the models were trained: through Pillow.
             processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **common)
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **common) if words else None
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # what the libraries raise has no common base
         first = " ".join(str(error).split())[:200]
+        if place.repo is not None and "connect" in first:
+            raise EnvironmentProblem(
+                f"{place}: the model of {who} is not on this machine and the Hub cannot be reached ({first}); where "
+                f"there is a network say: hf download {place.repo} --revision {place.revision} --local-dir FOLDER, and "
+                "name that folder instead") from None
         raise DataError(f"{place}: {who} cannot load its model from here ({first}); it must hold {FILES}") from None
     return net.eval(), processor, tokenizer, tuple(sorted(told["missing_keys"]))
 

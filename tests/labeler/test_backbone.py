@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ from synthgen.hub import Place
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_context, tiny_images, tiny_real
 from synthgen.types import Labels, Mixture
-from synthgen_labeler import LabelerTrainer, fitting
+from synthgen_labeler import LITE0, LabelerTrainer, fitting
 from synthgen_labeler.backbone import Backbone, Spec, read
 from synthgen_labeler.inference import load
 from synthgen_labeler.module import Training
@@ -92,7 +94,9 @@ def mixture(task: str, n: int = 3) -> Mixture:
     return Mixture(samples, np.ones(n, bool), np.full(n, 1 / n))
 
 
-def trained(folder: Path, encoder: Path, task: Any = "instances", log: Any = None, **options: Any) -> dict[str, bytes]:
+def trained(
+    folder: Path, encoder: Any, task: Any = "instances", log: Any = None, **options: Any
+) -> dict[str, bytes]:
     """The files of a training."""
     folder.mkdir(exist_ok=True)
     context = replace(tiny_context(folder, task), **({"log": log} if log is not None else {}))
@@ -256,6 +260,13 @@ def test_features_of_the_pool_are_perturbed_at_the_encoders_own_channels(folder:
     assert curve["pool"], "the pool was learned from"
 
 
+def test_efficientnet_lite0_is_frozen_where_that_is_asked_for(tmp_path: Path) -> None:
+    trained(tmp_path, LITE0, frozen=1.0, encoder_rate=1.0)
+    now = load(tmp_path).network.encoder.state_dict()
+    given = build(Shape(2, width=8), "imagenet", 0).encoder.state_dict()
+    assert all(torch.equal(now[k], given[k]) for k in given)
+
+
 # --- the same again
 
 
@@ -318,6 +329,22 @@ def test_a_repository_is_taken_at_its_commit_alone() -> None:
     assert place == Place(repo="facebook/dinov2-small", revision=commit)
     assert LabelerTrainer(encoder=Path("m")).place_of_encoder(Path("x")) == Place(Path("x/m"))
     assert LabelerTrainer().place_of_encoder(Path("x")) is None
+
+
+def test_a_repository_that_was_fetched_needs_no_network_and_another_is_told_how_to_fetch(
+        folder: Path, tmp_path: Path) -> None:
+    commit = "a1" * 20
+    shutil.copytree(folder, tmp_path / f"hub/models--some--dinov2/snapshots/{commit}")
+    code = ("import sys; from synthgen.hub import pinned; from synthgen_labeler.backbone import read\n"
+            "for name in ('some/dinov2', 'some/other'):\n"
+            f"    try: print(read(pinned(name + '@{commit}'))[0].config['model_type'])\n"
+            "    except Exception as error: print(type(error).__name__, error)\n")
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    found, told = done.stdout.splitlines()
+    assert found == "dinov2"
+    assert told.startswith("EnvironmentProblem some/other@a1a1")
+    assert f"hf download some/other --revision {commit}" in told
 
 
 def test_an_encoder_that_lacks_weights_or_has_no_grid_is_refused(folder: Path, tmp_path: Path) -> None:
