@@ -1,7 +1,7 @@
 """Models of the library transformers, from a folder or from the Hub at a pinned commit; never with code of theirs.
 
 Only safetensors are read. A folder needs no network, and the Hub is asked only where a repository is named. Importing
-this imports neither torch nor transformers; that waits for `load`.
+this imports neither torch nor transformers; that waits for models.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from synthgen.errors import DataError, EnvironmentProblem
+from synthgen.types import Json
 
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -75,55 +76,59 @@ def library(who: str) -> Any:
     return transformers
 
 
-def load(who: str, place: Place, kind: str | None, *, words: bool = False) -> tuple[Any, Any, Any, tuple[str, ...]]:
-    """(network in float32, image processor, tokeniser or None, names of the weights that the checkpoint lacks).
+def load_network(who: str, place: Place, kind: str | None) -> tuple[Any, tuple[str, ...]]:
+    """A network in float32, and the names of the weights that its checkpoint lacks; those were drawn at random, the
+    same each time. kind: the class of transformers that reads it; None = the one for features.
 
-    kind: the class of transformers that reads it; None = the one for features. words: whether it has a tokeniser.
-    Weights that are lacking were drawn at random, the same each time.
     Raises: EnvironmentProblem when transformers is not installed, or a model on the Hub is not on this machine and the
     Hub cannot be reached; DataError when there is no such model in safetensors.
     """
-    transformers = library(who)
-    import torch
+    with _reading(who, place) as (transformers, where, common):
+        import torch
 
-    where = str(place.path or place.repo)
-    common: dict[str, Any] = {"trust_remote_code": False, "local_files_only": place.path is not None,
-                              "revision": place.revision}
-    try:
-        with silent(), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             about, _ = transformers.PreTrainedConfig.get_config_dict(where, **common)
             reader = _reader(about, transformers) if kind is None else getattr(transformers, kind)
-            net, told = reader.from_pretrained(
-                where, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **common)
-            # The variant that needs no torchvision, and resizes as the models were trained: through Pillow.
-            processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **common)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **common) if words else None
-    except Exception as error:  # what the libraries raise has no common base
-        first = " ".join(str(error).split())[:200]
-        if place.repo is not None and "connect" in first:
-            raise EnvironmentProblem(
-                f"{place}: the model of {who} is not on this machine and the Hub cannot be reached ({first}); where "
-                f"there is a network say: hf download {place.repo} --revision {place.revision} --local-dir FOLDER, and "
-                "name that folder instead") from None
-        raise DataError(f"{place}: {who} cannot load its model from here ({first}); it must hold {FILES}") from None
-    return net.eval(), processor, tokenizer, tuple(sorted(told["missing_keys"]))
+            net, told = reader.from_pretrained(where, use_safetensors=True, output_loading_info=True,
+                                               dtype=torch.float32, **common)
+    return net.eval(), tuple(sorted(told["missing_keys"]))
 
 
-def load_vision(who: str, place: Place) -> tuple[Any, Any]:
-    """(encoder in float32, image processor) of any model that sees: of one that also reads, or that finds objects, the
-    part that turns an image into features.
+def load_processor(who: str, place: Place) -> Any:
+    """What makes pixels of images, as the model was trained. Raises: as `load_network`."""
+    with _reading(who, place) as (transformers, where, common):
+        # The variant that needs no torchvision, and resizes as the models were trained: through Pillow.
+        return transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **common)
 
-    Raises: as `load`; DataError also when it sees no images, or when the checkpoint lacks weights of that part.
+
+def load_tokenizer(who: str, place: Place) -> Any:
+    """What makes tokens of words. Raises: as `load_network`."""
+    with _reading(who, place) as (transformers, where, common):
+        return transformers.AutoTokenizer.from_pretrained(where, **common)
+
+
+def preprocessing(who: str, place: Place) -> dict[str, Json]:
+    """What preprocessor_config.json says, and no more. Raises: as `load_network`."""
+    with _reading(who, place) as (transformers, where, common):
+        said, _ = transformers.ImageProcessingMixin.get_image_processor_dict(where, **common)
+        return dict(said)
+
+
+def load_encoder(who: str, place: Place) -> Any:
+    """The encoder, in float32, of any model that sees: of one that also reads, or that finds objects, the part that
+    turns an image into features.
+
+    Raises: as `load_network`; DataError also when it sees no images, or when the checkpoint lacks weights of that part.
     """
-    net, processor, _, lost = load(who, place, None)
+    net, lost = load_network(who, place, None)
     eye, prefix = vision_part(net)
     if not hasattr(eye, "config") or eye.main_input_name != "pixel_values":
         raise DataError(f"{place}: a {net.config.model_type} model takes {net.main_input_name}, not images; name a "
                         "vision model")
     of_eye = [name for name in lost if name.startswith(prefix) and not name.endswith(COUNTER)]
     refuse_missing(place, [name for name in of_eye if not name.removeprefix(prefix).startswith(UNUSED)])
-    return eye, processor
+    return eye
 
 
 def vision_part(net: Any) -> tuple[Any, str]:
@@ -168,6 +173,24 @@ def silent() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def _reading(who: str, place: Place) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+    """The library, where it shall read, and how; what goes wrong inside is told in our words."""
+    transformers = library(who)
+    common = {"trust_remote_code": False, "local_files_only": place.path is not None, "revision": place.revision}
+    try:
+        with silent():
+            yield transformers, str(place.path or place.repo), common
+    except Exception as error:  # what the libraries raise has no common base
+        first = " ".join(str(error).split())[:200]
+        if place.repo is not None and "connect" in first:
+            raise EnvironmentProblem(
+                f"{place}: the model of {who} is not on this machine and the Hub cannot be reached ({first}); where "
+                f"there is a network say: hf download {place.repo} --revision {place.revision} --local-dir FOLDER, and "
+                "name that folder instead") from None
+        raise DataError(f"{place}: {who} cannot load its model from here ({first}); it must hold {FILES}") from None
 
 
 def _reader(about: dict[str, Any], transformers: Any) -> Any:

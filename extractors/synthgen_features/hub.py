@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthgen.hub import Place, load_vision, silent
+from synthgen.hub import Place, load_encoder, load_processor, silent
 from synthgen.types import Image, Json
 from synthgen_features.convnet import hash_state, one_thread
 
@@ -48,5 +48,6 @@ class Model:
 
 
 def load(place: Place, tokens: str) -> Model:
-    """The encoder of a place. Raises: EnvironmentProblem, DataError, as `hub.load_vision`."""
-    return Model(*load_vision("the extractor transformers", place), tokens)
+    """The encoder of a place. Raises: EnvironmentProblem, DataError, as `hub.load_encoder`."""
+    who = "the extractor transformers"
+    return Model(load_encoder(who, place), load_processor(who, place), tokens)

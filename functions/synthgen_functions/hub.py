@@ -13,7 +13,10 @@ def load(who: str, model: str, place: hub.Place, device: str, words: bool = True
     Raises: EnvironmentProblem when transformers is not installed; DataError when there is no such model in
     safetensors, or when it lacks weights.
     """
-    net, processor, tokenizer, lost = hub.load(f"the labelling function {who}", place, model, words=words)
-    hub.library(who).utils.logging.set_verbosity_error()  # it is asked image by image, and would say things each time
+    said = f"the labelling function {who}"
+    net, lost = hub.load_network(said, place, model)
+    processor = hub.load_processor(said, place)
+    tokenizer = hub.load_tokenizer(said, place) if words else None
+    hub.library(said).utils.logging.set_verbosity_error()  # it is asked image by image, and would say things each time
     hub.refuse_missing(place, list(lost))
     return net.to(device), processor, tokenizer

@@ -48,6 +48,11 @@ def vit() -> Any:
     return T.ViTModel(T.ViTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=16))
 
 
+def dinov3() -> Any:
+    return T.DINOv3ViTModel(T.DINOv3ViTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=16,
+                                              num_register_tokens=2))
+
+
 def segformer() -> Any:
     return T.SegformerForSemanticSegmentation(T.SegformerConfig(
         hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=8))
@@ -109,10 +114,10 @@ def trained(
 
 
 @pytest.mark.parametrize(("make", "channels", "multiple", "words"), [
-    (dinov2, (16,), 14, 16), (registers, (16,), 14, 16), (vit, (16,), 16, 16),
+    (dinov2, (16,), 14, 16), (registers, (16,), 14, 16), (vit, (16,), 16, 16), (dinov3, (16,), 16, 16),
     (segformer, (8, 8, 16, 16), 32, 0), (rt_detr, (8, 8, 16, 16), 32, 0),
     (lambda: rt_detr().model.backbone.model, (8, 8, 16, 16), 32, 0),
-], ids=["dinov2", "registers", "vit", "segformer", "rt-detr", "its backbone alone"])
+], ids=["dinov2", "registers", "vit", "dinov3", "segformer", "rt-detr", "its backbone alone"])
 def test_the_labeler_sees_with_any_encoder_whose_features_lie_on_a_grid(
         make: Callable[[], Any], channels: tuple[int, ...], multiple: int, words: int, tmp_path: Path) -> None:
     spec, state = read(Place(saved(tmp_path, make())))
@@ -158,7 +163,9 @@ def test_what_rt_detr_sees_with_is_taken_with_its_weights(tmp_path: Path) -> Non
     ({"rescale_factor": 1 / 127.5}, [m / 2 for m in MEAN], [s / 2 for s in STD]),
     ({"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51.0] * 3}, [0.5] * 3, [0.2] * 3),
     ({"image_mean": 0.5, "image_std": 0.25}, [0.5] * 3, [0.25] * 3),
-], ids=["usual", "to 2", "in bytes", "one number"])
+    ({"do_normalize": False}, [0.0] * 3, [1.0] * 3),
+    ({"image_processor_type": "DINOv3ViTImageProcessorFast"}, MEAN, STD),
+], ids=["usual", "to 2", "in bytes", "one number", "not at all", "a processor that is not installed"])
 def test_images_are_normalised_as_the_folder_says(said: Any, mean: Any, std: Any, tmp_path: Path) -> None:
     spec, _ = read(Place(saved(tmp_path, dinov2(), **said)))
     assert spec.mean == pytest.approx(mean)
@@ -347,7 +354,7 @@ def test_a_repository_that_was_fetched_needs_no_network_and_another_is_told_how_
     assert f"hf download some/other --revision {commit}" in told
 
 
-def test_an_encoder_that_lacks_weights_or_has_no_grid_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_encoder_that_lacks_weights_or_was_shown_other_images_is_refused(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
@@ -356,12 +363,26 @@ def test_an_encoder_that_lacks_weights_or_has_no_grid_is_refused(folder: Path, t
     save_file({k: v for k, v in state.items() if k != lost}, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match="lacks 1 of the model's weights"):
         trained(tmp_path / "a", broken)
-    masked = T.ViTMAEModel(T.ViTMAEConfig(**VIT, intermediate_size=32, image_size=32, patch_size=16))
-    with pytest.raises(DataError, match="vit_mae model lie on no grid"):
-        trained(tmp_path / "b", saved(tmp_path / "mae", masked))
     with pytest.raises(DataError, match="shown blue before red"):
-        trained(tmp_path / "c", saved(tmp_path / "bgr", dinov2(), image_processor_type="MobileViTImageProcessor",
-                                      do_flip_channel_order=True))
+        trained(tmp_path / "b", saved(tmp_path / "bgr", dinov2(), do_flip_channel_order=True))
+    silent = Path(shutil.copytree(folder, tmp_path / "silent"))
+    (silent / "preprocessor_config.json").write_text('{"image_processor_type": "BitImageProcessor"}')
+    with pytest.raises(DataError, match="does not say with which image_mean"):
+        trained(tmp_path / "c", silent)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: T.ViTMAEModel(T.ViTMAEConfig(**VIT, intermediate_size=32, image_size=32, patch_size=16)),
+    lambda: T.YolosModel(T.YolosConfig(**VIT, intermediate_size=32, image_size=[32, 32], patch_size=16)),
+    lambda: T.SamVisionModel(T.SamVisionConfig(
+        hidden_size=12, output_channels=8, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=16,
+        mlp_dim=16, num_pos_feats=4, global_attn_indexes=[0])),
+], ids=["tokens left out", "tokens of something else behind", "images of one size alone"])
+def test_features_that_lie_on_no_grid_or_need_one_size_are_refused_and_not_guessed_at(
+        make: Callable[[], Any], tmp_path: Path) -> None:
+    spec, _ = read(Place(saved(tmp_path, make())))
+    with pytest.raises(DataError, match=r"lie on no grid|does not take images of 64 × 128 px"):
+        Backbone(spec)
 
 
 def test_a_backbone_that_would_be_fetched_from_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:

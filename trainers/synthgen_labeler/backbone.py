@@ -16,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from synthgen.errors import DataError
-from synthgen.hub import Place, from_config, load_vision
+from synthgen.hub import Place, from_config, load_encoder, preprocessing
 from synthgen.types import Json
 
 WHO = "the labeler's encoder"
-PASSING = ("_name_or_path", "transformers_version", "id2label", "label2id")  # of no moment for what is computed
+# Of no moment for what is computed, or in the way of it.
+PASSING = ("_name_or_path", "transformers_version", "id2label", "label2id", "return_dict", "output_hidden_states",
+           "output_attentions")
+MOST_WORDS = 2  # tokens before the patches beside registers: the class, and of a distilled one its teacher's
 SIDE = 64  # px of the image that an encoder is tried on; of one whose patches do not divide it, 8 patches
 
 
@@ -47,19 +50,27 @@ def read(place: Place) -> tuple[Spec, dict[str, Tensor]]:
     """The encoder of a place, and its weights as `Backbone` names them.
 
     Raises: EnvironmentProblem when transformers is not installed; DataError when there is no such model in safetensors,
-    it sees no images, lacks weights, or wants them in an order of channels other than RGB.
+    it sees no images, lacks weights, or does not say how its images were normalised.
     """
-    net, processor = load_vision(WHO, place)
-    said = processor.to_dict()
-    if said.get("do_flip_channel_order"):
-        raise DataError(f"{place}: {WHO} would have to be shown blue before red, which it is not; name another model")
-    scale = 255 * (float(said.get("rescale_factor") or 1 / 255) if said.get("do_rescale", True) else 1.0)
-    normal = said.get("do_normalize", True)
-    mean, std = (_three(said.get(key), default) if normal else (default,) * 3
-                 for key, default in (("image_mean", 0.0), ("image_std", 1.0)))
-    spec = Spec(_lasting(json.loads(net.config.to_json_string(use_diff=False))), tuple(m / scale for m in mean),
-                tuple(s / scale for s in std))
+    net, (mean, std) = load_encoder(WHO, place), _normalised(place)
+    spec = Spec(_lasting(json.loads(net.config.to_json_string(use_diff=False))), mean, std)
     return spec, {f"net.{name}": value for name, value in net.state_dict().items()}
+
+
+def _normalised(place: Place) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of RGB in [0, 1] that the encoder is to see as 0 and 1."""
+    said = preprocessing(WHO, place)
+    if said.get("do_flip_channel_order") or said.get("rescale_offset"):
+        raise DataError(f"{place}: {WHO} would have to be shown blue before red, or grey as 0, which it is not; name "
+                        "another model")
+    scale = 255 * float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 255.0
+    if not said.get("do_normalize", True):
+        return (0.0,) * 3, (1 / scale,) * 3
+    if "image_mean" not in said or "image_std" not in said:
+        raise DataError(f"{place}: preprocessor_config.json does not say with which image_mean and image_std {WHO} was "
+                        "trained; add them")
+    mean, std = _three(said["image_mean"]), _three(said["image_std"])
+    return tuple(m / scale for m in mean), tuple(s / scale for s in std)
 
 
 class Backbone(nn.Module):
@@ -92,6 +103,8 @@ class Backbone(nn.Module):
         self.channels = tuple(m.shape[1] for m in seen.maps)
         self.words = 0 if seen.token is None else seen.token.shape[1]
         self.multiple = side // seen.maps[-1].shape[2]
+        if any(2 * h != w or side % h for h, w in (m.shape[2:] for m in seen.maps)):
+            raise self._no_grid()
         _freeze(self.net, order, frozen)
 
     def train(self, mode: bool = True) -> Backbone:
@@ -105,24 +118,29 @@ class Backbone(nn.Module):
             out = self.net(pixel_values=x, output_hidden_states=self.several, **self.asked)
         except (ValueError, RuntimeError) as error:
             first = " ".join(str(error).split())[:200]
-            raise DataError(f"{WHO}, a {self.net.config.model_type} model, does not take images of "
-                            f"{x.shape[2]} × {x.shape[3]} px ({first}); take one that does") from None
+            raise DataError(f"{WHO} ({self.net.config.model_type}) does not take images of {x.shape[2]} × {x.shape[3]} "
+                            f"px ({first}); take one that takes any size") from None
         layers = [*(out.get("reshaped_hidden_states") or out.get("hidden_states") or ()),
                   *([out["last_hidden_state"]] if "last_hidden_state" in out else [])]
         by_size = {m.shape[-2:]: m for m in layers if m.ndim == 4}  # of one size the last
         if by_size:
             return Features([by_size[size] for size in sorted(by_size, reverse=True)])
-        return self._of_tokens(out["last_hidden_state"], x.shape[2], x.shape[3])
+        return self._of_tokens(out.get("last_hidden_state"), x.shape[2], x.shape[3])
 
-    def _of_tokens(self, tokens: Tensor, H: int, W: int) -> Features:
+    def _of_tokens(self, tokens: Tensor | None, H: int, W: int) -> Features:
         """(B, n, C) tokens: class token and registers, if any, and then the patches, row by row."""
-        h, w = (H // self.patch, W // self.patch) if self.patch else (0, 0)
+        if tokens is None or tokens.ndim != 3 or not self.patch:
+            raise self._no_grid()
+        h, w = H // self.patch, W // self.patch
         before = tokens.shape[1] - h * w
-        if not h or before < 0:
-            raise DataError(f"{WHO}: the features of a {self.net.config.model_type} model lie on no grid; take DINOv2, "
-                            "SegFormer, RT-DETR or another whose do")
+        if not 0 <= before <= MOST_WORDS + int(getattr(self.net.config, "num_register_tokens", 0)):
+            raise self._no_grid()
         grid = tokens[:, before:].transpose(1, 2).reshape(len(tokens), -1, h, w)
         return Features([grid], tokens[:, 0] if before else None)
+
+    def _no_grid(self) -> DataError:
+        return DataError(f"{WHO} ({self.net.config.model_type}) has features that lie on no grid; take DINOv2, "
+                         "SegFormer, RT-DETR or another whose do")
 
 
 def _passed(net: nn.Module) -> Any:
@@ -154,7 +172,6 @@ def _lasting(config: Json) -> Json:
     return config
 
 
-def _three(value: Any, default: float) -> tuple[float, ...]:
+def _three(value: Any) -> tuple[float, ...]:
     """One number, or one of each channel."""
-    found = [default] if value is None else value if isinstance(value, list | tuple) else [value]
-    return tuple(float(x) for x in (found * 3 if len(found) == 1 else found))
+    return tuple(float(x) for x in (value if isinstance(value, list | tuple) else [value] * 3))
