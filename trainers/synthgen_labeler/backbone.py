@@ -93,13 +93,12 @@ class Backbone(nn.Module):
         # Positions are interpolated by themselves, or where they are asked for.
         asked = "interpolate_pos_encoding" in inspect.signature(self.net.forward).parameters
         self.asked = {"interpolate_pos_encoding": True} if asked else {}
-        self.several = True
+        self.layers = True  # whether those before the last are asked for
         side = 8 * self.patch if self.patch and SIDE % self.patch else SIDE
         passed = _passed(self.net)
-        with torch.no_grad():
-            seen = self(torch.zeros(1, 3, side, 2 * side))
+        seen = self._tried(torch.zeros(1, 3, side, 2 * side))
         order = passed()
-        self.several = len(seen.maps) > 1
+        self.layers = seen.token is None
         self.channels = tuple(m.shape[1] for m in seen.maps)
         self.words = 0 if seen.token is None else seen.token.shape[1]
         self.multiple = side // seen.maps[-1].shape[2]
@@ -113,19 +112,24 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Features:
-        """(B, 3, H, W) normalised RGB, sides multiples of `multiple` → what it sees. Raises: DataError."""
-        try:
-            out = self.net(pixel_values=x, output_hidden_states=self.several, **self.asked)
-        except (ValueError, RuntimeError) as error:
-            first = " ".join(str(error).split())[:200]
-            raise DataError(f"{WHO} ({self.net.config.model_type}) does not take images of {x.shape[2]} × {x.shape[3]} "
-                            f"px ({first}); take one that takes any size") from None
+        """(B, 3, H, W) normalised RGB, sides multiples of `multiple` → what it sees."""
+        out = self.net(pixel_values=x, output_hidden_states=self.layers, **self.asked)
         layers = [*(out.get("reshaped_hidden_states") or out.get("hidden_states") or ()),
                   *([out["last_hidden_state"]] if "last_hidden_state" in out else [])]
         by_size = {m.shape[-2:]: m for m in layers if m.ndim == 4}  # of one size the last
         if by_size:
             return Features([by_size[size] for size in sorted(by_size, reverse=True)])
         return self._of_tokens(out.get("last_hidden_state"), x.shape[2], x.shape[3])
+
+    @torch.no_grad()
+    def _tried(self, x: Tensor) -> Features:
+        try:
+            seen: Features = self(x)
+            return seen
+        except (ValueError, RuntimeError) as error:
+            first = " ".join(str(error).split())[:200]
+            raise DataError(f"{WHO} ({self.net.config.model_type}) does not take images of {x.shape[2]} × {x.shape[3]} "
+                            f"px ({first}); take one that takes any size") from None
 
     def _of_tokens(self, tokens: Tensor | None, H: int, W: int) -> Features:
         """(B, n, C) tokens: class token and registers, if any, and then the patches, row by row."""
