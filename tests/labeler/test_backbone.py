@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -338,22 +336,6 @@ def test_a_repository_is_taken_at_its_commit_alone() -> None:
     assert LabelerTrainer().place_of_encoder(Path("x")) is None
 
 
-def test_a_repository_that_was_fetched_needs_no_network_and_another_is_told_how_to_fetch(
-        folder: Path, tmp_path: Path) -> None:
-    commit = "a1" * 20
-    shutil.copytree(folder, tmp_path / f"hub/models--some--dinov2/snapshots/{commit}")
-    code = ("import sys; from synthgen.hub import pinned; from synthgen_labeler.backbone import read\n"
-            "for name in ('some/dinov2', 'some/other'):\n"
-            f"    try: print(read(pinned(name + '@{commit}'))[0].config['model_type'])\n"
-            "    except Exception as error: print(type(error).__name__, error)\n")
-    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    found, told = done.stdout.splitlines()
-    assert found == "dinov2"
-    assert told.startswith("EnvironmentProblem some/other@a1a1")
-    assert f"hf download some/other --revision {commit}" in told
-
-
 def test_an_encoder_that_lacks_weights_or_was_shown_other_images_is_refused(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -383,14 +365,6 @@ def test_features_that_lie_on_no_grid_or_need_one_size_are_refused_and_not_guess
     spec, _ = read(Place(saved(tmp_path, make())))
     with pytest.raises(DataError, match=r"lie on no grid|does not take images of 64 × 128 px"):
         Backbone(spec)
-
-
-def test_a_backbone_that_would_be_fetched_from_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(folder, tmp_path / "other"))
-    about = json.loads((other / "config.json").read_text()) | {"model_type": "detr", "backbone": "resnet50"}
-    (other / "config.json").write_text(json.dumps(about))
-    with pytest.raises(DataError, match="its backbone is another model, resnet50"):
-        trained(tmp_path / "a", other)
 
 
 def test_without_the_library_the_line_to_type_is_told(
