@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from synthgen.errors import DataError
 from synthgen.features import check_same, hash_json, identity, keep, kept
 from synthgen.features.weights import imagenet_weights
+from synthgen.hub import Commit, Place, Repo
 from synthgen.types import Context, Dataset, Image, Json
 
 if TYPE_CHECKING:
@@ -201,18 +202,15 @@ class Transformers:
 
     path: Path | None = None
     """Folder of a saved model: config.json, model.safetensors, preprocessor_config.json."""
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", examples=["facebook/dinov2-small"])] | None = None
+    repo: Annotated[Repo, Field(examples=["facebook/dinov2-small"])] | None = None
     """Instead of a folder: a model on the Hub. It is fetched when it is first needed, and only where this is said."""
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    revision: Commit | None = None
     """With repo: the commit to take, 40 hex digits; a branch or tag could change what it means."""
     tokens: Literal["first", "mean"] = "first"
     """Of a transformer's tokens: the first (the class token), or the mean of all. Convolutional maps are averaged."""
 
     def __post_init__(self) -> None:
-        if (self.path is None) == (self.repo is None):
-            raise ValueError("name either path, the folder of a saved model, or repo and revision")
-        if (self.repo is None) != (self.revision is None):
-            raise ValueError("repo and revision belong together: name both, or path alone")
+        self._place = Place(self.path, self.repo, self.revision)
         self._model: Model | None = None
 
     def fit(self, pool: Dataset, context: Context) -> None:
@@ -244,7 +242,7 @@ class Transformers:
     def _loaded(self) -> Model:
         from synthgen_features.hub import load
 
-        self._model = self._model or load(self.path, self.repo, self.revision, self.tokens)
+        self._model = self._model or load(self._place, self.tokens)
         return self._model
 
 

@@ -12,12 +12,11 @@ from pydantic.dataclasses import dataclass
 
 from synthgen.errors import DataError
 from synthgen.geometry import encode, rle_boxes
+from synthgen.hub import Commit, Place, Repo
 from synthgen.types import Context, Image, Labels
-from synthgen_functions.hub import load, one_place
+from synthgen_functions.hub import load
 from synthgen_functions.options import OPTIONS
 
-Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Prompt = Annotated[str, Field(pattern=r"\{\}")]
 
 
@@ -31,7 +30,7 @@ class Clip:
     """Folder of a saved model with its tokeniser and preprocessor_config.json."""
     repo: Repo | None = None
     """Instead of a folder: a model on the Hub. It is fetched when it is first needed, and only where this is said."""
-    revision: Revision | None = None
+    revision: Commit | None = None
     """With repo: the commit to take, 40 hex digits."""
     prompt: Prompt = "a photo of a {}."
     """What is said of each class; {} is its words."""
@@ -41,14 +40,13 @@ class Clip:
     """Probability below which it abstains."""
 
     def __post_init__(self) -> None:
-        one_place(self.path, self.repo, self.revision)
+        self._place = Place(self.path, self.repo, self.revision)
         self._model: Any = None
         self._texts: Any = None
 
     def prepare(self, context: Context) -> None:
         """Load the model. Raises: EnvironmentProblem, DataError, as `hub.load`."""
-        self._model = load("clip", "AutoModelForZeroShotImageClassification", (self.path, self.repo, self.revision),
-                           context.device)
+        self._model = load("clip", "AutoModelForZeroShotImageClassification", self._place, context.device)
         self._texts = self._model[2](_texts(self.prompt, self.words, context), padding=True, return_tensors="pt")
 
     def __call__(self, image: Image) -> Labels | None:
@@ -76,7 +74,7 @@ class Boxes:
     """Folder of a saved model with its tokeniser and preprocessor_config.json."""
     repo: Repo | None = None
     """Instead of a folder: a model on the Hub. It is fetched when it is first needed, and only where this is said."""
-    revision: Revision | None = None
+    revision: Commit | None = None
     """With repo: the commit to take, 40 hex digits."""
     prompt: Prompt = "a photo of a {}."
     """What is said of each class; {} is its words."""
@@ -86,14 +84,13 @@ class Boxes:
     """Score from which on a box counts."""
 
     def __post_init__(self) -> None:
-        one_place(self.path, self.repo, self.revision)
+        self._place = Place(self.path, self.repo, self.revision)
         self._model: Any = None
         self._texts: Any = None
 
     def prepare(self, context: Context) -> None:
         """Load the model. Raises: EnvironmentProblem, DataError, as `hub.load`."""
-        self._model = load("boxes", "AutoModelForZeroShotObjectDetection", (self.path, self.repo, self.revision),
-                           context.device)
+        self._model = load("boxes", "AutoModelForZeroShotObjectDetection", self._place, context.device)
         self._texts = self._model[2](_texts(self.prompt, self.words, context), padding="max_length",
                                      return_tensors="pt")
 
@@ -128,16 +125,16 @@ class Sam:
     """Folder of a saved SAM with its preprocessor_config.json."""
     repo: Repo | None = None
     """Instead of a folder: a model on the Hub. It is fetched when it is first needed, and only where this is said."""
-    revision: Revision | None = None
+    revision: Commit | None = None
     """With repo: the commit to take, 40 hex digits."""
 
     def __post_init__(self) -> None:
-        one_place(self.path, self.repo, self.revision)
+        self._place = Place(self.path, self.repo, self.revision)
         self._model: Any = None
 
     def prepare(self, context: Context) -> None:
         """Load the model. Raises: EnvironmentProblem, DataError, as `hub.load`."""
-        self._model = load("sam", "SamModel", (self.path, self.repo, self.revision), context.device, words=False)
+        self._model = load("sam", "SamModel", self._place, context.device, words=False)
 
     def __call__(self, image: Image, labels: Labels) -> Labels:
         """The labels with a mask for each box; ones of which nothing is left are dropped (Kirillov et al. 2023).

@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 import synthgen
 from synthgen.errors import DataError
 from synthgen.geometry import only_accepted
+from synthgen.hub import Commit, Repo
 from synthgen.layouts import LayoutName
 from synthgen.seeds import seed_of
 from synthgen.store import Stored, read_json, write_all, write_json
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 FILE, TUNED = "pretrained.json", "lora.safetensors"
-Repo = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Word = Annotated[str, Field(min_length=1)]
 

@@ -240,7 +240,8 @@ def _check_functions(findings: Findings) -> None:
 def _option_paths(findings: Findings, plugin: type, path: Keys, options: dict[str, Node]) -> None:
     """Make the paths among a plug-in's options absolute, in lists too; tell those leading nowhere.
 
-    A text is a path where the plug-in's schema allows one and it is none of the words allowed beside it.
+    A text is a path where the plug-in's schema allows one, and it is none of the words allowed beside it and nothing
+    like a pattern beside it.
     """
     shape = plugins.schema(plugin) if options else {}
     open_: list[tuple[Keys, Keys, Node]] = [((*path, key), (key,), node) for key, node in options.items()]
@@ -252,8 +253,11 @@ def _option_paths(findings: Findings, plugin: type, path: Keys, options: dict[st
         elif isinstance(node.value, str):
             branches = branches_at(shape, below)
             words = {word for part in branches for word in (*part.get("enum", ()), part.get("const"))}
-            if node.value not in words and any(str(part.get("format", "")).endswith("path") for part in branches):
-                _follow(findings, where, node, tuple(sorted(filter(None, words))))
+            other = [part for part in branches if "pattern" in part]
+            is_other = node.value in words or any(re.search(part["pattern"], node.value) for part in other)
+            if not is_other and any(str(part.get("format", "")).endswith("path") for part in branches):
+                like = [str(example) for part in other for example in part.get("examples", ())]
+                _follow(findings, where, node, tuple(sorted(filter(None, words))), tuple(like))
 
 
 def check_paths(findings: Findings) -> None:
@@ -270,8 +274,10 @@ def check_paths(findings: Findings) -> None:
         _follow(findings, (*path, "path"), node)
 
 
-def _follow(findings: Findings, path: Keys, node: Node, words: tuple[str, ...] = ()) -> None:
-    """Make a path absolute, and tell when it leads nowhere. words: what could have been written in its place."""
+def _follow(findings: Findings, path: Keys, node: Node, words: tuple[str, ...] = (), like: tuple[str, ...] = ()
+            ) -> None:
+    """Make a path absolute, and tell when it leads nowhere. words: what could have been written in its place. like:
+    examples of what else could."""
     written = node.plain(secret=True)
     _make_absolute(node)
     there = Path(str(node.value))
@@ -283,7 +289,7 @@ def _follow(findings: Findings, path: Keys, node: Node, words: tuple[str, ...] =
     if not hint and node.raw is None:                 # a path from the environment is not printed
         hint = f"looked for {there}; a path is relative to the recipe that holds it."
     findings.say(path, f'there is no file or folder "{written}"', hint=hint,
-                 allowed=(*words, "a path") if words else ())
+                 allowed=(*words, *(f"text like {example}" for example in like), "a path") if words or like else ())
 
 
 def _make_absolute(node: Node) -> None:

@@ -97,7 +97,7 @@ def test_pickled_weights_are_never_read(tmp_path: Path) -> None:
     save(tmp_path, model)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(DataError, match=r"no vision model can be loaded .*model\.safetensors"):
+    with pytest.raises(DataError, match=r"cannot load its model from here .*model\.safetensors"):
         extractor(tmp_path).features([])
 
 
@@ -107,7 +107,7 @@ def test_code_that_lies_beside_the_weights_is_never_run(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match="no vision model can be loaded"):
+    with pytest.raises(DataError, match="cannot load its model"):
         extractor(tmp_path).features([])
     assert not (tmp_path / "ran").exists()
 

@@ -101,7 +101,7 @@ def test_sam_outlines_the_boxes_of_another_function(tmp_path):
 def test_a_model_lies_in_one_place_and_is_there(name, tmp_path):
     with pytest.raises(PluginError, match="either path"):
         plugins.build("functions", name, {})
-    with pytest.raises(PluginError, match="either path"):
+    with pytest.raises(PluginError, match="repo and revision belong together"):
         plugins.build("functions", name, {"repo": "some/where"})
     with pytest.raises(DataError, match="cannot load its model from here"):
         plugins.build("functions", name, {"path": str(tmp_path)}).prepare(tiny_context(tmp_path))

@@ -109,7 +109,7 @@ def test_cutmix_moves_the_image_and_what_is_said_of_it_together() -> None:
 
 
 def test_two_views_keep_each_others_channels_and_every_second_image_keeps_all() -> None:
-    views = channels(4, 2, torch.Generator().manual_seed(1))
+    views = channels(Encoder.channels, 4, 2, torch.Generator().manual_seed(1))
     assert [tuple(k.shape) for k in views[0]] == [(4, c) for c in Encoder.channels]
     for one, other in zip(*views, strict=True):
         assert torch.equal(one + other, torch.full_like(one, 2))

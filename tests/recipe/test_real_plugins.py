@@ -41,6 +41,24 @@ def test_a_misspelt_word_where_a_path_would_do_is_told_with_the_words(recipe: Pa
     assert found.allowed == ("imagenet", "random", "a path")
 
 
+def test_an_encoder_is_a_folder_with_a_model_or_a_repository_at_a_commit(recipe: Path) -> None:
+    (recipe.parent / "dinov2").mkdir()
+    for said, message in [("dinov3", 'there is no file or folder "dinov3"'),
+                          ("facebook/dinov2-small@main", 'there is no file or folder "facebook/dinov2-small@main"'),
+                          ("dinov2", f"{recipe.parent / 'dinov2'} holds no model of transformers")]:
+        (found,) = problems(recipe, f"train:\n  encoder: {said}\n")
+        assert (found.line, found.column, found.where) == (7, 12, "train.encoder")
+        assert found.message.startswith(message)
+    (found,) = problems(recipe, "train: {encoder: facebook/dinov2-small}\n")
+    assert found.allowed == (
+        "efficientnet-lite0", "text like OWNER/NAME@COMMIT (a commit has 40 hex digits)", "a path")
+    (recipe.parent / "dinov2/config.json").write_text("{}")
+    (recipe.parent / "dinov2/model.safetensors").touch()
+    for said, kept in [("dinov2", str(recipe.parent / "dinov2")), (f"a/b@{'0' * 40}", f"a/b@{'0' * 40}")]:
+        recipe.write_text(RECIPE + f"train: {{encoder: {said}}}\n")
+        assert load(recipe).recipe.train.options["encoder"] == kept
+
+
 def test_paths_in_lists_of_options_must_lead_somewhere_and_start_at_the_recipe(
         recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))

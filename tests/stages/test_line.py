@@ -347,15 +347,17 @@ def test_more_workers_change_no_byte(project: Any, tree: Tree) -> None:
     assert one.keys() == two.keys()
 
 
-@pytest.mark.parametrize("what", ["weights", "background"])
+@pytest.mark.parametrize("what", ["weights", "encoder", "background"])
 def test_a_file_that_an_option_names_is_part_of_the_needs(what: str, project: Any) -> None:
     folder = project.folder / "grounds"
     folder.mkdir()
     exact(np.full((70, 90, 3), 30, np.uint8), folder / "x")
     (folder / "w.safetensors").write_bytes(b"1")
+    (folder / "config.json").write_text("{}")
+    named = str(folder) if what == "encoder" else str(folder / "w.safetensors")
     project.change(
         generate=[{"name": "a", "use": "compose", "layout": "resample", "background": [str(folder)], "count": 2}],
-        train={"use": "labeler", "weights": str(folder / "w.safetensors"), "calibration_folds": 0},
+        train={"use": "labeler", "encoder" if what == "encoder" else "weights": named, "calibration_folds": 0},
     )
     first = steps_keys(project)
     exact(np.full((70, 90, 3), 99, np.uint8), folder / "x")

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from synthgen.errors import DataError
+from synthgen.hub import Pinned, Place, check_folder, pinned
 from synthgen.types import Boxes, Context, Dataset, Json, Labeler, Mixture
 
 if TYPE_CHECKING:
     from synthgen_labeler.inference import NetworkLabeler
 
+LITE0 = "efficientnet-lite0"
 CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
 
 
@@ -27,8 +29,13 @@ class LabelerTrainer:
     SELF_TRAINING_TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
     SELF_TRAINING: ClassVar[Mapping[str, Json]] = {"pool": 1.0}
 
+    encoder: Literal["efficientnet-lite0"] | Pinned | Path = LITE0
+    """What images are seen with: efficientnet-lite0; the folder of a model of transformers (DINOv2, SegFormer, RT-DETR
+    and others); or one on the Hub as OWNER/NAME@COMMIT, with 40 hex digits, fetched when it is first needed."""
     weights: Literal["imagenet", "random"] | Path = "imagenet"
-    """Encoder weights: imagenet (inside the installed package), random, or a .safetensors file."""
+    """Weights of efficientnet-lite0: imagenet (inside the installed package), random, or a .safetensors file."""
+    frozen: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the encoder, from the image on, that is not trained; null = 0 of efficientnet-lite0, 1 of others."""
     steps: Annotated[int, Field(ge=1)] = 400
     """Optimiser steps."""
     batch: Annotated[int, Field(ge=1)] = 8
@@ -39,8 +46,8 @@ class LabelerTrainer:
     """Channels of the feature pyramid."""
     rate: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate of what is new."""
-    encoder_rate: Annotated[float, Field(ge=0)] = 3e-4
-    """Highest learning rate of the encoder."""
+    encoder_rate: Annotated[float, Field(ge=0)] | None = None
+    """Highest learning rate of the encoder; null = 3e-4 for efficientnet-lite0, 1e-5 for others."""
     tone: Annotated[float, Field(gt=0, le=4)] | None = None
     """Exponent on grey values before the encoder; null = chosen so that dim objects become mid-grey."""
     zoom: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -56,12 +63,24 @@ class LabelerTrainer:
     pool_weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of the pool's loss beside the labels'."""
 
+    @field_validator("encoder")
+    @classmethod
+    def _holds_a_model(cls, value: str | Path) -> str | Path:
+        """Raises: ValueError for a folder that is there and holds no model, or none that may be read."""
+        if isinstance(value, Path) and value.exists():
+            check_folder(value)
+        return value
+
+    def __post_init__(self) -> None:
+        if self.encoder != LITE0 and self.weights != "imagenet":
+            raise ValueError(f"weights are those of {LITE0}; another encoder brings its own: leave weights out")
+
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler:
         """Train; an interrupted training in the same folder goes on at its last checkpoint. With `pool` over 0 the
         folder also holds `pool.json`, which says whether learning from the pool was given up, and why.
 
-        Raises: DataError when the task is not one it knows, or there is nothing to train on, or no pool where `pool`
-        asks for one.
+        Raises: DataError when the task is not one it knows, there is nothing to train on, no pool where `pool` asks
+        for one, or no encoder where `encoder` says; EnvironmentProblem when that needs a library that is missing.
         """
         del val  # no checkpoint is chosen, so nothing is looked at meanwhile
         if context.task not in self.TASKS:
@@ -91,6 +110,12 @@ class LabelerTrainer:
         from synthgen_labeler.inference import load
 
         return load(folder, device, threads)
+
+    def place_of_encoder(self, base: Path) -> Place | None:
+        """Where the encoder is; None = it comes with the labeler. base: folder that a relative path starts from."""
+        if self.encoder == LITE0:
+            return None
+        return Place(base / self.encoder) if isinstance(self.encoder, Path) else pinned(self.encoder)
 
     def tone_for(self, samples: Dataset) -> float:
         """The exponent that lifts the median grey value of the objects to 0.45; 1 where they are bright enough."""

@@ -8,6 +8,7 @@ dropped (UniMatch: Yang et al., CVPR 2023; both in one stream with complementary
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synthgen.types import Json
-from synthgen_labeler.network import Encoder, Network
+from synthgen_labeler.network import Network
 from synthgen_labeler.thresholds import ClassThresholds, PixelThresholds
 from synthgen_labeler.watch import Watch
 
@@ -50,11 +51,12 @@ def consistency_loss(logits: Tensor, answer: Answer) -> Tensor:
     return (loss * told).sum() / answer.valid.sum().clamp(min=1)
 
 
-def channels(n: int, views: int, generator: torch.Generator) -> list[list[Tensor]]:
+def channels(widths: Sequence[int], n: int, views: int, generator: torch.Generator) -> list[list[Tensor]]:
     """Of each view what the encoder's maps are multiplied by, (n, C) each: 0 or 2 at odds of one half, and what one
-    view loses the next one keeps (complementary dropout of UniMatch V2); every second image keeps everything."""
+    view loses the next one keeps (complementary dropout of UniMatch V2); every second image keeps everything.
+    widths: the maps' channels."""
     whole = (torch.arange(n) % 2 == 1).unsqueeze(1)
-    first = [2 * (torch.rand(n, c, generator=generator) < 0.5).float() for c in Encoder.channels]
+    first = [2 * (torch.rand(n, c, generator=generator) < 0.5).float() for c in widths]
     return [[torch.where(whole, 1.0, keep if view % 2 == 0 else 2 - keep) for keep in first] for view in range(views)]
 
 
@@ -78,7 +80,8 @@ class Consistency(nn.Module):
             return None
         answer = self.answer(teacher, batch)
         strong, n = batch["strong"], len(batch["weak"])
-        keep = channels(n, len(strong), torch.Generator().manual_seed(seed)) if self.dense else []
+        drops = torch.Generator().manual_seed(seed)
+        keep = channels(student.encoder.channels, n, len(strong), drops) if self.dense else []
         losses = []
         for view, image in enumerate(strong):
             told = answer

@@ -25,13 +25,14 @@ from synthgen.errors import DataError
 from synthgen.seeds import seed_of
 from synthgen.store import write_json
 from synthgen.types import Context, Dataset, Json, Mixture, Sample
-from synthgen_labeler import CHECKPOINT_EVERY
+from synthgen_labeler import CHECKPOINT_EVERY, LITE0
+from synthgen_labeler.backbone import read
 from synthgen_labeler.calibration import calibrate
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.data import Data, Plan
 from synthgen_labeler.inference import NetworkLabeler, Settings, labeler_of
 from synthgen_labeler.module import Training
-from synthgen_labeler.network import Shape, build
+from synthgen_labeler.network import Shape, Weights, build
 from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
 from synthgen_labeler.watch import seen_in_labels
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "last.ckpt"
 LEAST_CENTRE = 0.05  # of the height of a box's centre: how many of these low ones are right, calibration finds out
 CALIBRATED_ON = 16  # images
+RATES = {True: 3e-4, False: 1e-5}  # of EfficientNet-Lite0, and of other encoders
 DENSE_VIEWS = 2  # strong views of a pool image: UniMatch's two, which keep each other's channels
 
 
@@ -101,11 +103,13 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     tone, radius = (options.tone_for(like), options.radius_for(like)) if dense else (1.0, 1)
     if boxes:
         _fits(like, options.crop)
+    place = options.place_of_encoder(context.base)
+    spec, weights = (None, _weights(options, context)) if place is None else read(place)
+    frozen = options.frozen if options.frozen is not None else float(place is not None)
     network = build(
-        Shape(len(context.classes), dense, options.width, tone, options.zoom, boxes=boxes,
-              scale=max(2.0 * radius, 4.0)),
-        context.base / options.weights if isinstance(options.weights, Path) else options.weights,
-        seed_of(context.seed, "network"),
+        Shape(len(context.classes), dense, options.width, tone, options.zoom, frozen, boxes,
+              max(2.0 * radius, 4.0), spec),
+        weights, seed_of(context.seed, "network"),
     )
     shown = train.augment if train.augment is not None else USUAL[context.task]
     views = _views(options, pool, shown, dense, context.seed)
@@ -114,7 +118,7 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
         expected = seen_in_labels(train, len(context.classes), dense)
         term = Consistency(len(context.classes) + dense, dense, *expected, options.steps - views.plan.start)
     module = Training(
-        network, options.steps, options.rate, options.encoder_rate, options.decay, context.seed, term,
+        network, options.steps, options.rate, _encoder_rate(options), options.decay, context.seed, term,
         options.pool_weight,
     )
     data = Data(train, Augment(shown), _plan(options, context, dense, boxes), views)
@@ -155,6 +159,15 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     labeler = labeler_of(module.average, settings, context.device, context.threads)
     # Heights of centres lie far lower than the share that is right. What it learned from gives a first, too sure scale.
     return calibrate(labeler, [(labeler, like[:CALIBRATED_ON])]) if boxes else labeler
+
+
+def _weights(options: LabelerTrainer, context: Context) -> Weights | Path:
+    return context.base / options.weights if isinstance(options.weights, Path) else options.weights
+
+
+def _encoder_rate(options: LabelerTrainer) -> float:
+    """As wished; else low for what was trained on millions of images, and has hundreds of times the weights."""
+    return options.encoder_rate if options.encoder_rate is not None else RATES[options.encoder == LITE0]
 
 
 def _fits(like: Sequence[Sample], crop: int) -> None:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from synthgen.errors import DataError
+from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.geometry import labels_from_ids, touches_border
-from synthgen.types import Boxes, Image, Labels, Size
+from synthgen.types import Boxes, Image, Json, Labels, Size
+from synthgen_labeler.backbone import Spec
 from synthgen_labeler.boxes import found_boxes, sides_of
 from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
@@ -76,12 +77,12 @@ class NetworkLabeler(ABC):
 
     @torch.inference_mode()
     def features(self, images: Sequence[Image]) -> NDArray[np.float32]:
-        """(N, 472) float32 pooled encoder features; each image alone, resized to the same side."""
+        """(N, `pooled_width`) float32 pooled encoder features; each image alone, resized to the same side."""
         torch.set_num_threads(self.threads)
         out = [
             self.network.features(self._resized(images[i : i + 32])).cpu().numpy() for i in range(0, len(images), 32)
         ]
-        return np.concatenate(out) if out else np.zeros((0, 472), np.float32)
+        return np.concatenate(out) if out else np.zeros((0, self.network.pooled_width), np.float32)
 
     @torch.inference_mode()
     def dense(self, image: Image, views: int = 8) -> NDArray[np.float32]:
@@ -269,7 +270,10 @@ def labeler_of(network: Network, settings: Settings, device: str = "cpu", thread
 
 
 def load(folder: Path, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
-    """The labeler that `save` wrote. Raises: DataError when the folder holds none."""
+    """The labeler that `save` wrote, its encoder with it.
+
+    Raises: DataError when the folder holds none; EnvironmentProblem when its encoder needs a library that is missing.
+    """
     try:
         about = json.loads((folder / "labeler.json").read_text())
         state = load_file(folder / "weights.safetensors")
@@ -277,12 +281,21 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
         if settings["temperature"] is None:
             settings["temperature"] = float("nan")
         settings = Settings(**{**settings, "classes": tuple(settings["classes"])})
-        network = Network(Shape(**about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = Network(_shape(about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.load_state_dict(state)
+    except EnvironmentProblem:
+        raise
     except Exception as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{folder}: there is no labeler here that can be read ({why})") from None
     return labeler_of(network, settings, device, threads)
+
+
+def _shape(known: dict[str, Json]) -> Shape:
+    """The shape that `save` wrote; labelers from before encoders had a choice say nothing of it."""
+    encoder = known.get("encoder")
+    spec = Spec(encoder["config"], tuple(encoder["mean"]), tuple(encoder["std"])) if encoder is not None else None
+    return Shape(**{**known, "encoder": spec})
 
 
 def calibrated(raw: NDArray[np.float64], temperature: float, bias: float = 0.0) -> NDArray[np.float64]:

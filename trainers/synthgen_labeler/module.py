@@ -37,7 +37,10 @@ class Training(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.pool, self.pool_weight = network, pool, pool_weight
-        self.average = copy.deepcopy(network).requires_grad_(False)
+        # An encoder that nothing is taught is its own average; one copy of it is enough.
+        still = not any(p.requires_grad for p in network.encoder.parameters())
+        self.average = copy.deepcopy(network, {id(network.encoder): network.encoder} if still else None)
+        self.average.requires_grad_(False)
         self.steps, self.rate, self.encoder_rate, self.decay, self.seed = steps, rate, encoder_rate, decay, seed
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
