@@ -228,14 +228,14 @@ def test_boxes_that_no_crop_can_show_are_refused_with_the_crop_that_can(tmp_path
 
 def test_a_second_box_on_an_object_is_wrong_when_scores_are_calibrated() -> None:
     class Two:
-        def boxes(self, image: Any) -> Any:
+        def boxes(self, image: Any, views: int) -> Any:
             found = np.array([[10, 10, 30, 30], [10, 10, 30, 26], [50, 50, 60, 60]], np.float32)
             return found, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])
 
     away = np.zeros((64, 64), bool)
     away[48:, 48:] = True
     labels = Labels((64, 64), np.array([0]), np.array([[10, 10, 30, 30]], np.float32), ignore=encode(away[None])[0])
-    scores, right = _scored_boxes(Two(), [Sample("x", np.zeros((64, 64, 3), np.uint8), labels)])  # type: ignore[arg-type]
+    scores, right = _scored_boxes(Two(), [Sample("x", np.zeros((64, 64, 3), np.uint8), labels)], 1)  # type: ignore[arg-type]
     assert scores.tolist() == [0.9, 0.8]
     assert right.tolist() == [1, 0]
 

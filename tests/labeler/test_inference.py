@@ -103,13 +103,15 @@ def test_features_are_of_each_image_alone_up_to_rounding(labeler: CompactLabeler
 
 @pytest.mark.slow
 def test_a_labeler_comes_back_from_its_folder(labeler: CompactLabeler, tmp_path: Path) -> None:
-    warm = CompactLabeler(labeler.network, replace(labeler.settings, temperature=1.5))
+    warm = CompactLabeler(labeler.network, replace(labeler.settings, temperature=1.5, one_view=(3.0, 0.0)))
     for name, one in (("raw", labeler), ("warm", warm)):
         one.save(tmp_path / name)
         back = LabelerTrainer().load(tmp_path / name)
         assert [labels_to_json(x) for x in back.label(tiny_images())] == [
             labels_to_json(x) for x in one.label(tiny_images())
         ]
+        assert isinstance(back, CompactLabeler)
+        assert back.settings.one_view == one.settings.one_view
     assert json.loads((tmp_path / "raw" / "labeler.json").read_text())["settings"]["temperature"] is None
 
 
@@ -244,9 +246,12 @@ def test_instances_are_calibrated_on_scores_and_on_what_was_right(
     rng = np.random.default_rng(1)
     z = rng.normal(0, 2, 4000)
     raw, right = 1 / (1 + np.exp(-z)), (rng.random(4000) < 1 / (1 + np.exp(-z / 2))).astype(float)
-    monkeypatch.setattr(calibration, "_scored", lambda other, data: (raw, right))
-    assert calibration.calibrate(labeler, [(labeler, [])]).settings.temperature == pytest.approx(2, rel=0.1)
-    monkeypatch.setattr(calibration, "_scored", lambda other, data: (raw[:9], right[:9]))
+    surer = 1 / (1 + np.exp(-2 * z))  # one view says the same, twice as sure
+    monkeypatch.setattr(calibration, "_scored", lambda other, data, views: (raw if views == 8 else surer, right))
+    after = calibration.calibrate(labeler, [(labeler, [])]).settings
+    assert after.scale(tta=True) == pytest.approx((2, 0), rel=0.1)
+    assert after.scale(tta=False) == pytest.approx((4, 0), rel=0.1)
+    monkeypatch.setattr(calibration, "_scored", lambda other, data, views: (raw[:9], right[:9]))
     assert calibration.calibrate(labeler, [(labeler, [])]) is labeler
     assert calibration.calibrate(labeler, []) is labeler
 

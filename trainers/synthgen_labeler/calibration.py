@@ -25,45 +25,57 @@ FEWEST = 10
 
 
 def calibrate(labeler: NetworkLabeler, held_out: Sequence[tuple[NetworkLabeler, Dataset]]) -> NetworkLabeler:
-    """The labeler with a temperature fitted on (labeler, unseen samples) pairs; unchanged with fewer than FEWEST.
+    """The labeler with a temperature fitted on (labeler, unseen samples) pairs, for averaged views and for one;
+    unchanged with fewer than FEWEST.
 
     An instance counts as right when it covers a true one with IoU ≥ 0.5 (of masks, or for `detect` of boxes), a class
     when it is the true one.
     """
-    s, bias = labeler.settings, 0.0
-    if s.task == "classify":
+    scales = [_scale(labeler.settings.task, held_out, tta) for tta in (True, False)]
+    if scales[0] is None:
+        return labeler
+    temperature, bias = scales[0]
+    settings = replace(labeler.settings, temperature=temperature, bias=bias, one_view=scales[1])
+    return labeler_of(labeler.network, settings, labeler.device, labeler.threads)
+
+
+def _scale(
+    task: str, held_out: Sequence[tuple[NetworkLabeler, Dataset]], tta: bool
+) -> tuple[float, float] | None:
+    """Temperature and bias; None where too little was seen, or the task's scores are not scaled."""
+    bias = 0.0
+    if task == "classify":
         logits, truth = [], []
         for other, data in held_out:
-            raw = CompactLabeler(
-                other.network, replace(other.settings, temperature=float("nan")), other.device, other.threads
-            )
-            logits.append(np.log(np.clip(raw.class_probs([x.image for x in data]), 1e-6, 1)))
+            settings = replace(other.settings, temperature=float("nan"), one_view=None)
+            raw = CompactLabeler(other.network, settings, other.device, other.threads)
+            logits.append(np.log(np.clip(raw.class_probs([x.image for x in data], tta), 1e-6, 1)))
             truth += [x.labels.image_class for x in data if x.labels is not None]
         if len(truth) < FEWEST:
-            return labeler
+            return None
         z, y = np.concatenate(logits), np.asarray(truth)
         temperature = best_temperature(lambda t: _nll_classes(z / t, y))
-    elif s.task in ("instances", "detect"):
-        pairs = [_scored_boxes(other, data) if isinstance(other, BoxLabeler) else _scored(other, data)
+    elif task in ("instances", "detect"):
+        views = 8 if tta else 1
+        pairs = [_scored_boxes(other, data, views) if isinstance(other, BoxLabeler) else _scored(other, data, views)
                  for other, data in held_out]
         raw_scores, right = (
             (np.concatenate(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0), np.zeros(0))
         )
         if len(raw_scores) < FEWEST:
-            return labeler
+            return None
         p = np.clip(raw_scores, 1e-4, 1 - 1e-4)
         z = np.log(p / (1 - p))
         # Platt's smoothed targets (1999): with all right, an infinite certainty would fit best.
         up, n = right.sum(), len(right)
         target = np.where(right > 0, (up + 1) / (up + 2), 1 / (n - up + 2))
-        if s.task == "detect":
+        if task == "detect":
             temperature, bias = platt(z, target)
         else:
             temperature = best_temperature(lambda t: _nll(z / t, target))
     else:
-        return labeler
-    settings = replace(s, temperature=round(temperature, 4), bias=round(bias, 4))
-    return labeler_of(labeler.network, settings, labeler.device, labeler.threads)
+        return None
+    return round(temperature, 4), round(bias, 4)
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:
@@ -89,14 +101,14 @@ def _nll_classes(z: NDArray[np.float64], y: NDArray[np.int64]) -> float:
     return float(torch.nn.functional.cross_entropy(torch.from_numpy(z), torch.from_numpy(y)))
 
 
-def _scored(labeler: NetworkLabeler, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scored(labeler: NetworkLabeler, data: Dataset, views: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw scores of all instances found in samples, and 1 where one matches a true one."""
     assert isinstance(labeler, CompactLabeler)
     scores, right = [np.zeros(0)], [np.zeros(0)]
     for sample in data:
         if sample.labels is None or sample.labels.masks is None:
             continue
-        found, _ = labeler.groups(sample.image)
+        found, _ = labeler.groups(sample.image, views)
         n = len(found.scores)
         if not n:
             continue
@@ -109,13 +121,13 @@ def _scored(labeler: NetworkLabeler, data: Dataset) -> tuple[NDArray[np.float64]
     return np.concatenate(scores), np.concatenate(right)
 
 
-def _scored_boxes(labeler: BoxLabeler, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scored_boxes(labeler: BoxLabeler, data: Dataset, views: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Raw scores of all boxes found in samples, and 1 where one matches a true one."""
     scores, right = [np.zeros(0)], [np.zeros(0)]
     for sample in data:
         if sample.labels is None:
             continue
-        boxes, classes, raw = labeler.boxes(sample.image)
+        boxes, classes, raw = labeler.boxes(sample.image, views)
         labels = only_accepted(sample.labels)
         same = classes[:, None] == labels.classes[None]
         # One to one, as they are judged: a second box on the same object is wrong.

@@ -34,6 +34,7 @@ BATCH = 8  # images whose class is asked for at a time
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How outputs become labels. temperature, bias: of the scores, fitted on held-out folds; nan = not calibrated.
+    one_view: the same two of scores from one view, which are surer of themselves than averages; None: as those.
     radius: of the centre map's maximum filter, px. side: px that `classify` images are resized to."""
 
     task: str
@@ -44,6 +45,11 @@ class Settings:
     min_area: int = 12
     side: int = 96
     bias: float = 0.0
+    one_view: tuple[float, float] | None = None
+
+    def scale(self, tta: bool) -> tuple[float, float]:
+        """Temperature and bias of scores from several views, or from one."""
+        return (self.temperature, self.bias) if tta or self.one_view is None else self.one_view
 
 
 def d4(x: Tensor, k: int) -> Tensor:
@@ -153,7 +159,7 @@ class CompactLabeler(NetworkLabeler):
         torch.set_num_threads(self.threads)
         if self.network.shape.dense:
             for image in images:
-                yield self._dense_labels(image, 8 if tta else 1)
+                yield self._dense_labels(image, tta)
             return
         for first in range(0, len(images), BATCH):
             chunk = images[first : first + BATCH]
@@ -185,7 +191,7 @@ class CompactLabeler(NetworkLabeler):
             x = self._resized(chunk + chunk[-1:] * (BATCH - len(chunk)))
             views = [x, x.flip(-1)] if tta else [x]
             logits = torch.stack([self.network(v) for v in views]).mean(0)
-            t = self.settings.temperature
+            t, _ = self.settings.scale(tta)
             out.append((logits / (t if t == t else 1.0)).softmax(1).cpu().numpy()[: len(chunk)])
         return np.concatenate(out) if out else np.zeros((0, self.network.shape.classes), np.float32)
 
@@ -198,8 +204,8 @@ class CompactLabeler(NetworkLabeler):
             probs, centre, out[K + 2 : K + 4], radius=s.radius, threshold=s.threshold, min_area=s.min_area
         ), probs
 
-    def _dense_labels(self, image: Image, views: int) -> Labels:
-        found, probs = self.groups(image, views)
+    def _dense_labels(self, image: Image, tta: bool) -> Labels:
+        found, probs = self.groups(image, 8 if tta else 1)
         if self.settings.task == "segment":
             top = probs.argmax(0)
             present = [k for k in range(1, len(probs)) if (top == k).any()]
@@ -210,7 +216,7 @@ class CompactLabeler(NetworkLabeler):
             scores = [float(probs[k][top == k].mean()) for k in present]
         else:
             ids, classes = found.ids, {k + 1: int(c) for k, c in enumerate(found.classes)}
-            scores = [float(s) for s in calibrated(found.scores, self.settings.temperature)]
+            scores = [float(s) for s in calibrated(found.scores, *self.settings.scale(tta))]
         labels = labels_from_ids(ids, classes, reviewed="model")
         return replace(labels, scores=np.asarray(scores, np.float32)) if len(labels) else labels
 
@@ -232,7 +238,7 @@ class BoxLabeler(NetworkLabeler):
         for image in images:
             boxes, classes, scores = self.boxes(image, 8 if tta else 1)
             size = _size(image)
-            sure = calibrated(scores, self.settings.temperature, self.settings.bias).astype(np.float32)
+            sure = calibrated(scores, *self.settings.scale(tta)).astype(np.float32)
             said = sure >= (LEAST_SURE if self.settings.temperature == self.settings.temperature else LEAST_HIGH)
             boxes, classes, sure = boxes[said], classes[said], sure[said]
             yield Labels(size, classes, boxes, scores=sure, truncated=touches_border(boxes, size), reviewed="model")
@@ -280,7 +286,8 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> NetworkLabeler:
         settings = about["settings"]
         if settings["temperature"] is None:
             settings["temperature"] = float("nan")
-        settings = Settings(**{**settings, "classes": tuple(settings["classes"])})
+        one_view = settings.get("one_view") and tuple(settings["one_view"])
+        settings = Settings(**{**settings, "classes": tuple(settings["classes"]), "one_view": one_view})
         network = Network(_shape(about["shape"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.load_state_dict(state)
     except EnvironmentProblem:
