@@ -16,6 +16,7 @@ from synthgen import plugins
 from synthgen.errors import DataError
 from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.detect import detect, open_dataset
+from synthgen.formats.gather import MASKLESS
 from synthgen.geometry import areas
 from synthgen.types import Size, Task
 
@@ -41,6 +42,11 @@ class Part:
     kinds: frozenset[str]
     problems: tuple[Problem, ...]
 
+    @property
+    def maskless(self) -> int:
+        """How many objects have a box alone where others have a mask."""
+        return sum(p.what == MASKLESS for p in self.problems)
+
     def line(self, name: str) -> str:
         """What was found, in one line."""
         sizes = ", ".join(f"{w} × {h}" for (h, w), _ in self.sizes.most_common(2)) + (
@@ -65,6 +71,13 @@ class Seen:
     def lines(self) -> list[str]:
         """What was found, for people."""
         out = [part.line(name) for name, part in self.parts.items()]
+        seed, masked = self.parts["seed"], sum(self.parts["seed"].objects.values())
+        if seed.maskless and self.task == "instances":
+            out.append(f"seed  {seed.maskless} objects have a box and no mask beside {masked} with one: the task "
+                       "instances ignores them;\n      `task: detect` takes every box, and no mask")
+        elif seed.maskless:
+            out.append(f"seed  {masked} objects have a mask and {seed.maskless} only a box: the task detect takes "
+                       "every box, and no mask;\n      `task: instances` learns from the masks, and ignores the rest")
         if "test" not in self.parts:
             out.append(
                 "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
@@ -78,7 +91,8 @@ class Seen:
 def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
     """Find seed, pool and test below `data`, and read them (headers and labels, no pixels).
 
-    Raises: DataError when there is no labelled dataset, or its labels are only boxes.
+    Where some objects have masks and others boxes alone, the larger part says whether the task is instances or detect.
+    Raises: DataError when there is no labelled dataset.
     """
     paths: dict[str, Path] = {}
     if data.is_dir():
@@ -94,7 +108,8 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
         raise DataError(
             f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be labelled"
         )
-    task: Task = "classify" if "class" in seed.kinds else "instances" if "mask" in seed.kinds else "detect"
+    masked = "mask" in seed.kinds and sum(seed.objects.values()) >= seed.maskless
+    task: Task = "classify" if "class" in seed.kinds else "instances" if masked else "detect"
     return Seen(parts, task)
 
 

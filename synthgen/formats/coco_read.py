@@ -15,7 +15,7 @@ import PIL.Image
 from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import inside, load_json, open_image, relative, unknown_class
-from synthgen.formats.gather import Box, Gathered, facts_from_json, image_facts_from_json
+from synthgen.formats.gather import MASKLESS, Box, Gathered, facts_from_json, image_facts_from_json
 from synthgen.geometry import areas, mask_from_polygons
 from synthgen.rle import parse_rle
 from synthgen.types import Image, Json, Rle, Sample, Size
@@ -152,7 +152,7 @@ class _Reader:
         shape = found.shape
         if self.with_masks and not isinstance(shape, str):
             gathered.ignore.append(_as_rle(shape, gathered.size))
-            return "it has a box and no mask, unlike others of the file; its box becomes an ignored region"
+            return MASKLESS
         facts = facts_from_json(annotation.get("attributes"), annotation.get("score"))
         gathered.add(class_id, shape, facts, found.amodal)
         return said

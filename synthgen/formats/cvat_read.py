@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import inside, open_image, relative, unknown_class
-from synthgen.formats.gather import Box, Gathered, box_mask, facts_from_json, image_facts_from_json
+from synthgen.formats.gather import MASKLESS, Box, Gathered, box_mask, facts_from_json, image_facts_from_json
 from synthgen.formats.rows import mask_of_rows
 from synthgen.formats.xml import parse_xml, text_of
 from synthgen.geometry import areas, encode_crop, mask_from_polygons
@@ -144,7 +144,7 @@ def _shapes(element: ET.Element, name: str, gathered: Gathered, classes: Sequenc
         if label == IGNORED or (gathered.with_masks and not isinstance(found, str)):
             gathered.ignore.append(found if isinstance(found, str) else box_mask(found, gathered.size))
             if label != IGNORED:
-                what = "it has a box and no mask, unlike others of the file; its box becomes an ignored region"
+                what = MASKLESS
                 yield Problem(name, item, what, "repaired")
             continue
         facts = _attributes(shape)

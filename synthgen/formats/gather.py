@@ -14,6 +14,7 @@ from synthgen.types import Empty, Json, Kind, KnownBy, Labels, Origin, Reviewed,
 
 GIVEN = Origin("real", "user", known_by="person")
 Box = tuple[float, float, float, float]                   # x0 y0 x1 y1 px, max exclusive
+MASKLESS = "it has a box and no mask, unlike others; its box becomes an ignored region"
 
 
 def box_mask(box: Box, size: Size) -> Rle:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import inside, load_json, open_image, relative, unknown_class
-from synthgen.formats.gather import GIVEN, Box, Gathered, box_mask, facts_from_json, image_facts_from_json
+from synthgen.formats.gather import GIVEN, MASKLESS, Box, Gathered, box_mask, facts_from_json, image_facts_from_json
 from synthgen.formats.rows import unpack_rgba
 from synthgen.formats.xml import parse_xml
 from synthgen.geometry import areas, encode, mask_from_polygons
@@ -173,7 +173,7 @@ def _gather(regions: Sequence[Json], gathered: Gathered, classes: Sequence[str])
         if names[0] == IGNORED or (gathered.with_masks and not isinstance(shape, str)):
             gathered.ignore.append(shape if isinstance(shape, str) else box_mask(shape, gathered.size))
             if names[0] != IGNORED:
-                what = "it has a box and no mask, unlike others of the file; its box becomes an ignored region"
+                what = MASKLESS
                 problems.append((item, what))
             continue
         gathered.add(list(classes).index(names[0]), shape, facts)

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from synthgen.errors import DataError
 from synthgen.formats import Problem, Reading
 from synthgen.formats.files import each_image, inside, relative, unknown_class
-from synthgen.formats.gather import Box, Facts, Gathered, box_mask, facts_from_json, image_facts_from_json
+from synthgen.formats.gather import MASKLESS, Box, Facts, Gathered, box_mask, facts_from_json, image_facts_from_json
 from synthgen.formats.palette import palette
 from synthgen.formats.xml import parse_xml, text_of
 from synthgen.geometry import box_ious, rle_boxes
@@ -152,7 +152,7 @@ def _gather(
     for k, one in enumerate(objects):
         if k not in mine:
             gathered.ignore.append(box_mask(one.box, gathered.size))
-            yield one.item, "it has a box and no mask, unlike others; its box becomes an ignored region"
+            yield one.item, MASKLESS
             continue
         rle = masks[mine[k]][1]
         away = float(np.abs(rle_boxes([rle], gathered.size)[0] - np.asarray(one.box)).max())

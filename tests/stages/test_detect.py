@@ -80,6 +80,20 @@ def test_init_writes_a_recipe_for_boxes_that_validates(boxes: Path, tmp_path: Pa
     assert main(["validate", str(out), "-q"]) == 0
 
 
+@pytest.mark.parametrize("task", ["instances", "detect"])
+def test_init_takes_the_task_of_the_larger_part_and_says_what_the_other_loses(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks_and_boxes(tmp_path, lambda k: (k % 4 == 0) == (task == "instances"))
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(tmp_path / "seed"), "-o", str(out)]) == 0
+    assert f"task: {task}" in out.read_text()
+    shown = capsys.readouterr()
+    told = {"instances": "have a box and no mask beside", "detect": "only a box: the task detect"}
+    assert told[task] in shown.out + shown.err
+    assert main(["validate", str(out), "-q"]) == 0
+
+
 def test_boxes_for_a_task_that_needs_masks_are_told_of_detect(boxes: Path, tmp_path: Path,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     other = boxes.parent / "other.yaml"
