@@ -14,8 +14,8 @@ from synthgen.features.labeler import LabelerFeatures
 from synthgen.metrics.accuracy import score_image
 from synthgen.metrics.features import handcrafted, spectrum
 from synthgen.testing import check_check, check_format, check_generator, check_trainer, tiny_context, tiny_real
-from synthgen.testing_features import check_features
-from synthgen.testing_functions import check_function
+from synthgen.testing.features import check_features
+from synthgen.testing.function import check_function
 from synthgen.types import Evidence, Mixture, Origin
 from synthgen_labeler.inference import CompactLabeler, Settings
 from synthgen_labeler.network import Shape, build

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from synthgen.features import identity, keep, kept
-from synthgen.testing_features import check_features
+from synthgen.testing.features import check_features
 from synthgen.types import Context, Dataset, Image, Json
 
 

@@ -14,7 +14,7 @@ from synthgen.features import FACTS, check_same, comparable, hash_folder, identi
 from synthgen.features.labeler import LabelerFeatures
 from synthgen.features.plain import Handcrafted, Spectrum
 from synthgen.metrics.features import handcrafted, spectrum
-from synthgen.testing_features import feature_images
+from synthgen.testing.features import feature_images
 
 
 def verdict(**families: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 
 from synthgen import plugins
 from synthgen.errors import DataError, EnvironmentProblem, PluginError
-from synthgen.testing_features import check_features, feature_images
+from synthgen.testing.features import check_features, feature_images
 
 transformers = pytest.importorskip("transformers")
 MEAN, SD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]

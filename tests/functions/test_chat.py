@@ -19,7 +19,7 @@ from synthgen import plugins
 from synthgen.errors import DataError, EnvironmentProblem, PluginError
 from synthgen.images import from_png, hash_image
 from synthgen.testing import tiny_context
-from synthgen.testing_functions import check_function
+from synthgen.testing.function import check_function
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

@@ -13,7 +13,7 @@ import pytest
 from synthgen import plugins
 from synthgen.errors import DataError, PluginError
 from synthgen.testing import tiny_context, tiny_real
-from synthgen.testing_functions import check_function
+from synthgen.testing.function import check_function
 
 pytestmark = pytest.mark.slow  # transformers takes long to import
 

@@ -14,7 +14,7 @@ from synthgen.errors import DataError, PluginError
 from synthgen.geometry import decode
 from synthgen.metrics.accuracy import ap50_stardist, score_image
 from synthgen.testing import tiny_context, tiny_real
-from synthgen.testing_functions import check_function
+from synthgen.testing.function import check_function
 from synthgen.types import Labels
 from synthgen_functions import Otsu
 from synthgen_functions.classic import split

@@ -16,7 +16,8 @@ from synthgen.errors import SynthgenError
 from synthgen.features.labeler import LabelerFeatures
 from synthgen.metrics.features import one_path
 from synthgen.seeds import rng_of
-from synthgen.testing import PICKLES, _untouched_randomness, digest, tiny_context, tiny_real
+from synthgen.testing.promises import PICKLES, untouched_randomness
+from synthgen.testing.tiny import digest, tiny_context, tiny_real
 from synthgen.types import FeatureExtractor, Image, Json, Sample
 
 TEXTS = ("id", "version", "weights", "preprocessing")
@@ -50,7 +51,7 @@ def check_features(extractor: FeatureExtractor, pool: Sequence[Sample] | None = 
     pool = tiny_real(12, seed=8) if pool is None else pool
     images = feature_images()
     before = [digest(s) for s in pool], [i.tobytes() for i in images]
-    with tempfile.TemporaryDirectory() as scratch, _untouched_randomness("the extractor"):
+    with tempfile.TemporaryDirectory() as scratch, untouched_randomness("the extractor"):
         folder = Path(scratch)
         again = _fresh(extractor)
         with _untouched_torch():

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from synthgen.store import labels_to_json
-from synthgen.testing import _untouched_randomness, tiny_context, tiny_images, tiny_real
+from synthgen.testing.promises import untouched_randomness
+from synthgen.testing.tiny import tiny_context, tiny_images, tiny_real
 from synthgen.types import Image, Json, LabellingFunction, Labels, Task
 
 
@@ -27,7 +28,7 @@ def check_function(function: LabellingFunction, task: Task = "instances", classe
     if getattr(function, "REFINES", False):
         shown = [(s.image, s.labels) for s in real]
         shown += [(image, Labels((image.shape[0], image.shape[1]))) for image in tiny_images()]
-    with tempfile.TemporaryDirectory() as scratch, _untouched_randomness("the labelling function"):
+    with tempfile.TemporaryDirectory() as scratch, untouched_randomness("the labelling function"):
         if hasattr(function, "prepare"):
             function.prepare(tiny_context(Path(scratch), task, classes))
         first = [_asked(function, arguments, task, classes) for arguments in shown]
