@@ -196,17 +196,27 @@ def test_boxes_that_leave_the_picture_go() -> None:
 def test_a_box_hardly_inside_a_window_is_ignored_there() -> None:
     ids = np.zeros((20, 20), np.int32)
     three = np.array([[2, 2, 8, 8], [18, 4, 38, 10], [50, 50, 60, 60]], np.float32)
-    boxes, rows = boxes_in(three, (0, 0), (20, 20), ids)
+    boxes, rows, share = boxes_in(three, (0, 0), (20, 20), ids)
     assert rows.tolist() == [0]
     assert boxes.tolist() == [[2, 2, 8, 8]]
     assert (ids == -1).sum() == 2 * 6
     assert (ids[4:10, 18:] == -1).all()
+    assert share.tolist() == [1.0]
+
+
+def test_what_two_windows_leave_of_a_box_is_taken_together() -> None:
+    ids = np.zeros((20, 20), np.int32)
+    first, _, half = boxes_in(np.array([[10, 0, 30, 10]], np.float32), (0, 0), (20, 20), ids)
+    assert half.tolist() == [0.5]
+    again, rows, share = boxes_in(first, (0, 0), (20, 15), ids.copy()[:, :15], half)
+    assert len(again) == len(rows) == len(share) == 0  # a quarter is left
+    assert len(boxes_in(first, (0, 0), (20, 17), ids.copy()[:, :17], half)[0]) == 1
 
 
 def test_a_small_box_inside_a_cut_one_is_still_known() -> None:
     ids = np.zeros((64, 64), np.int32)
     three = np.array([[10, 10, 20, 20], [30, 30, 44, 44], [-100, -100, 100, 100]], np.float32)
-    _, rows = boxes_in(three, (0, 0), (64, 64), ids)
+    _, rows, _ = boxes_in(three, (0, 0), (64, 64), ids)
     assert rows.tolist() == [0, 1]
     assert (ids[10:20, 10:20] == 0).all()
     assert (ids[:10, :10] == -1).all()

@@ -93,12 +93,12 @@ class Batches(IterableDataset[dict[str, Tensor]]):
         at = corner(ids, 2 * side, rng)
         image, ids = cropped(image, ids, at, 2 * side, pad=False)
         ids = ids.copy()  # boxes_in writes into it
-        boxes, rows = boxes_in(boxes, at, _size(ids), ids)
+        boxes, rows, share = boxes_in(boxes, at, _size(ids), ids)
         image, ids, boxes, kept = self.augment.with_boxes(image, ids, boxes, seed)
-        rows = rows[kept]
+        rows, share = rows[kept], share[kept]
         at = corner(ids, side, rng)
         image, ids = cropped(image, ids, at, side, pad=True)
-        boxes, kept = boxes_in(boxes, at, _size(ids), ids)
+        boxes, kept, _ = boxes_in(boxes, at, _size(ids), ids, share)
         target = box_target(boxes, classes[rows[kept]], self.plan.classes, ids >= 0)
         return {"image": _pixels(image), "heat": target.heat, "sides": target.sides, "weight": target.weight,
                 "valid": target.valid}

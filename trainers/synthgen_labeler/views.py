@@ -44,18 +44,20 @@ def cropped(
 
 
 def boxes_in(
-    boxes: Boxes, at: tuple[int, int], size: Size, ids: NDArray[np.int32]
-) -> tuple[Boxes, NDArray[np.int64]]:
-    """Boxes inside a window of (height, width) px at a corner, and their rows. One of which less than SEEN is inside
-    is left out, and what shows of it becomes ignored in the window's `ids`: nobody would know what it is."""
+    boxes: Boxes, at: tuple[int, int], size: Size, ids: NDArray[np.int32], left_of: NDArray[np.float64] | None = None
+) -> tuple[Boxes, NDArray[np.int64], NDArray[np.float64]]:
+    """Boxes inside a window of (height, width) px at a corner, their rows, and the share of each that is left. One of
+    which less than SEEN is left is left out, and what shows of it becomes ignored in the window's `ids`: nobody would
+    know what it is. left_of: (N,) what an earlier window left of each."""
     top, left = at
     moved = boxes - np.asarray([left, top, left, top], np.float32)
     inside = np.clip(moved, 0, [size[1], size[0], size[1], size[0]]).astype(np.float32)
     area, whole = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (inside, moved))
-    seen = area >= SEEN * whole
-    rows, before = np.flatnonzero(seen & (area > 0)), ids.copy()
+    share = area / np.maximum(whole, 1e-6) * (1.0 if left_of is None else left_of)
+    seen = (share >= SEEN) & (area > 0)
+    rows, before = np.flatnonzero(seen), ids.copy()
     for x0, y0, x1, y1 in np.round(inside[~seen & (area > 0)]).astype(int):
         ids[y0:y1, x0:x1] = -1
     for x0, y0, x1, y1 in np.round(inside[rows]).astype(int):  # what is labelled inside an ignored region is known
         ids[y0:y1, x0:x1] = before[y0:y1, x0:x1]
-    return inside[rows], rows
+    return inside[rows], rows, share[rows].astype(np.float64)
