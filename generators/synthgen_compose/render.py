@@ -157,8 +157,8 @@ def warped(thing: Placed, cutout: Cutout) -> NDArray[np.float32]:
     else:
         cy, cx, angle, _ = axes_of(thing.mask)
         own = rounded(radii(thing.mask))
-        y, x = np.mgrid[0 : h + 2 * RIM, 0 : w + 2 * RIM].astype(np.float32)
-        dy, dx = y - (cy + RIM), x - (cx + RIM)
+        y, x = np.arange(h + 2 * RIM, dtype=np.float32), np.arange(w + 2 * RIM, dtype=np.float32)
+        dx, dy = np.meshgrid(x - (cx + RIM), y - (cy + RIM))
         r, theta = cv2.cartToPolar(dx, dy)
         turn = cutout.angle - angle
         target, source = _at(own, theta), _at(cutout.radii, theta + turn)
@@ -177,9 +177,10 @@ def _exact(thing: Placed) -> bool:
 def _at(profile: NDArray[np.float64], theta: NDArray[np.float32]) -> NDArray[np.float64]:
     """A radial profile at any angle, linear between its rays."""
     at = np.mod(theta, 2 * np.pi) * (ANGLES / (2 * np.pi))
-    low = np.floor(at).astype(int)
+    low = at.astype(np.int64)
     share = at - low
-    return np.asarray(profile[low % ANGLES] * (1 - share) + profile[(low + 1) % ANGLES] * share)
+    around = np.append(profile, profile[:2])  # an angle just below 2π may round to it
+    return np.asarray(around[low] * (1 - share) + around[1:][low] * share)
 
 
 def _alpha(mask: NDArray[np.bool_], distance: NDArray[np.float32], blend: Blend) -> NDArray[np.float32]:

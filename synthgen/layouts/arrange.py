@@ -39,6 +39,7 @@ class Arrangement:
         self.seed, self.draw, self.density, self.touching = seed, draw, density, touching
         areas = np.asarray([h * w for h, w in seed.sizes], float)
         self._per_pixel = seed.counts / areas
+        self._truncated = seed.truncated
         H, W = np.asarray([seed.sizes[i.image] for i in seed.instances], float).T
         self._centres = np.asarray(
             [
@@ -110,7 +111,7 @@ class Arrangement:
         # Reflect at the frame, so that the density does not thin out towards its edges.
         middle = np.abs(1 - np.abs(1 - middle))
         spots = np.clip(middle * frame - own / 2, 0, np.maximum(frame - own, 0))
-        across = rng.random(n) < self.seed.truncated
+        across = rng.random(n) < self._truncated
         if across.any():
             axis, far, shown = rng.integers(2, size=n), rng.random(n) < 0.5, rng.uniform(0.03, 0.97, n)
             along = rng.random((n, 2)) * frame - own / 2
@@ -152,9 +153,9 @@ def _press(thing: Placed, placed: list[Placed], profiles: list[NDArray[np.float6
 
 def _perhaps_free(occupied: Mask, mask: Mask, spots: NDArray[np.int64], against: bool) -> NDArray[np.bool_]:
     """(ATTEMPTS,) which spots are worth a whole look: of 16 points of the object at most a few are taken there."""
-    ys, xs = np.nonzero(mask)
-    some = np.linspace(0, len(ys) - 1, 16).astype(int)
-    y, x = spots[:, :1] + ys[some], spots[:, 1:] + xs[some]  # (ATTEMPTS, 16)
+    pixels = np.flatnonzero(mask)
+    ys, xs = np.divmod(pixels[np.linspace(0, len(pixels) - 1, 16).astype(int)], mask.shape[1])
+    y, x = spots[:, :1] + ys, spots[:, 1:] + xs  # (ATTEMPTS, 16)
     inside = (y >= 0) & (x >= 0) & (y < occupied.shape[0]) & (x < occupied.shape[1])
     taken = inside & occupied[np.where(inside, y, 0), np.where(inside, x, 0)]
     free: NDArray[np.bool_] = taken.sum(1) <= (4 if against else 0)
@@ -191,7 +192,7 @@ def _adjoined(owner: NDArray[np.int16], occupied: Mask, thing: Placed, number: i
     around = owner[y0 : top + mask.shape[0] + 1, x0 : left + mask.shape[1] + 1]
     own: Mask = np.zeros(around.shape, bool)
     own[top - y0 : top - y0 + mask.shape[0], left - x0 : left - x0 + mask.shape[1]] = mask
-    beside = {int(k) for k in np.unique(around[next_to(own)]) if k > 0 and k != number}
+    beside = {k for k in set(around[next_to(own)].tolist()) if k > 0 and k != number}
     around[own] = number
     h, w = own.shape
     occupied[y0 : y0 + h, x0 : x0 + w] |= own
