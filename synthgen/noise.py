@@ -77,4 +77,4 @@ def restore_noise(
     lack = np.sqrt(np.maximum(model(brightness[touched]) ** 2 - there * there, 0)).astype(np.float32)
     noise = np.zeros(touched.shape, np.float32)
     noise[touched] = rng.standard_normal(touched.shape, np.float32)[touched] * lack
-    return np.asarray(pixels + noise[..., None], np.float32)
+    return np.asarray(pixels + cv2.merge([noise] * 3), np.float32)

@@ -27,12 +27,12 @@ from synthgen.layouts.painted import Painted, labels_of
 from synthgen.noise import NoiseModel, noise_model
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
-from synthgen.types import Context, Dataset, Labels, Origin, Sample, Task
+from synthgen.types import Context, Dataset, Image, Labels, Origin, Sample, Task
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
 from synthgen_compose.harmonise import blur_to, sharpness
 from synthgen_compose.outline import outlined
-from synthgen_compose.render import Blend, Stamp, canvas_on, paint, stamped, with_noise
+from synthgen_compose.render import Blend, Stamp, canvas_on, finished, paint, stamped
 
 Background = Literal["inpaint", "keep"]
 
@@ -130,20 +130,20 @@ class Compose:
             if scene is None or scene.layout != seed >> 8:
                 scene = self._scene(f, seed >> 8)
             blend = self.blend[(seed & 0xFF) % len(self.blend)]
-            canvas = canvas_on(scene.ground.pixels)
+            ground = scene.ground
+            canvas = canvas_on(ground.pixels)
             for stamp, gain in zip(scene.stamps, scene.gains, strict=True):
                 paint(canvas, stamp, blend, gain, self.match)
-            grain = scene.ground.noise
-            pixels = with_noise(canvas, grain, rng_of(seed_of(seed, "noise"))) if self.noise else canvas.pixels
+            noise = ground.noise if self.noise else None
             yield Sample(
                 f"compose-{seed:016x}",
-                cv2.convertScaleAbs(np.maximum(pixels, 0)),  # rounds, and stops at 255
+                finished(canvas, ground.image, noise, rng_of(seed_of(seed, "noise"))),
                 scene.labels,
                 Origin("synthetic", "compose", synthgen.__version__, "", seed, scene.parents, "construction"),
                 {
                     "blend": blend,
                     "layout": self.layout,
-                    "background": scene.ground.kind,
+                    "background": ground.kind,
                     "sources": list(scene.sources),
                 },
             )
@@ -208,14 +208,14 @@ class Compose:
                     pixels = cv2.GaussianBlur(pixels, (0, 0), max(blur_to(pixels, here), 0.1))
                 else:
                     soften = blur_to(sample.image.astype(np.float32), there)
-            grainy = noise_model([Sample("background", cv2.convertScaleAbs(pixels))])
-            return _Ground(pixels, _nobodys(pixels), file.name, "folder", grainy, soften)
+            image = cv2.convertScaleAbs(pixels)
+            grainy = noise_model([Sample("background", image)])
+            return _Ground(image, pixels, _nobodys(image), file.name, "folder", grainy, soften)
         if source == "inpaint":
-            pixels = fitted(_turned(f.object_free(k), turn), size, rng).astype(np.float32)
-            return _Ground(pixels, _nobodys(pixels), sample.id, "inpaint", f.noise)
-        pixels = _turned(sample.image, turn).astype(np.float32)
-        ids = _turned(id_map(sample.labels), turn)
-        painted = _nobodys(pixels)
+            image = fitted(_turned(f.object_free(k), turn), size, rng)
+            return _Ground(image, image, _nobodys(image), sample.id, "inpaint", f.noise)
+        image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
+        painted = _nobodys(image)
         if sample.labels.ignore is not None:
             painted.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
         for number in np.unique(ids[ids > 0]):
@@ -228,15 +228,17 @@ class Compose:
             painted.areas.append(int(own.sum()))
             painted.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
             painted.sources.append(-1)
-        return _Ground(pixels, painted, sample.id, "keep", f.noise)
+        return _Ground(image, image, painted, sample.id, "keep", f.noise)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Ground:
-    """A background (H, W, 3) float32, the objects that it shows, the id of the image that it was made from, what kind
-    it is (inpaint, keep, folder), the grain that it has, and the blur (sigma, px) that makes objects no sharper."""
+    """A background (H, W, 3), rounded and before it was, the objects that it shows, the id of the image that it was made
+    from, what kind it is (inpaint, keep, folder), the grain that it has, and the blur (sigma, px) that makes objects no
+    sharper than it is."""
 
-    pixels: NDArray[np.float32]
+    image: Image
+    pixels: Image | NDArray[np.float32]
     painted: Painted
     parent: str
     kind: str
@@ -257,9 +259,9 @@ class _Scene:
     parents: tuple[str, ...]
 
 
-def _nobodys(pixels: NDArray[np.float32]) -> Painted:
+def _nobodys(image: Image) -> Painted:
     """A frame as large as a background (H, W, 3), in which nothing was painted."""
-    return Painted(np.zeros(pixels.shape[:2], np.int32))
+    return Painted(np.zeros(image.shape[:2], np.int32))
 
 
 class _Fitted:

@@ -14,7 +14,7 @@ from synthgen.layouts.distance import signed_distance
 from synthgen.layouts.painted import Painted
 from synthgen.layouts.survey import ANGLES, axes_of, padded, radii
 from synthgen.noise import NoiseModel, restore_noise
-from synthgen.types import Placed
+from synthgen.types import Image, Placed
 from synthgen_compose.background import pull_push
 from synthgen_compose.bank import RIM, Cutout, rounded
 
@@ -28,16 +28,19 @@ Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 class Canvas:
     """A picture in the making.
 
-    pixels: (H, W, 3) float32. touched: (H, W) bool, where something was painted.
+    pixels: (H, W, 3) float32. changed: (H, W) bool, where pixels may differ from the background's. touched: (H, W) bool,
+    where something was painted that can be seen.
     """
 
     pixels: NDArray[np.float32]
+    changed: NDArray[np.bool_]
     touched: NDArray[np.bool_]
 
 
-def canvas_on(background: NDArray[np.float32]) -> Canvas:
+def canvas_on(background: Image | NDArray[np.float32]) -> Canvas:
     """An empty canvas on a background (H, W, 3)."""
-    return Canvas(background.copy(), np.zeros(background.shape[:2], bool))
+    H, W = background.shape[:2]
+    return Canvas(background.astype(np.float32), np.zeros((H, W), bool), np.zeros((H, W), bool))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,23 +118,32 @@ def paint(canvas: Canvas, stamp: Stamp, blend: Blend, gain: float, match: float)
         ring = (cv2.dilate(region.view(np.uint8), _SQUARE) > 0) & ~region & ~inside
         membrane = pull_push(here - source, ring) if ring.any() else np.float32(0)
         here[...] = np.where(region[..., None], source + membrane, here)
+    canvas.changed[stamp.frame] = True
     canvas.touched[stamp.frame] |= alpha > 0.02
 
 
-def with_noise(canvas: Canvas, model: NoiseModel, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W, 3) pixels with the sensor's noise put back where something was painted; what is saturated shows none.
+def finished(canvas: Canvas, background: Image, noise: NoiseModel | None, rng: np.random.Generator) -> Image:
+    """The picture: the background, and what was painted on it, with the sensor's noise put back where something was
+    painted (None: without); what is saturated shows none.
 
     Works tile by tile, since most of a large picture is background that nobody painted on.
     """
-    lacking = canvas.touched & (canvas.pixels[..., 1] < 0.97 * 255)
-    out = canvas.pixels.copy()
-    H, W = lacking.shape
+    out = background.copy()
+    H, W = canvas.touched.shape
     for y, x in product(range(0, H, TILE), range(0, W, TILE)):
-        if lacking[y : y + TILE, x : x + TILE].any():
+        tile = np.s_[y : y + TILE, x : x + TILE]
+        if not canvas.changed[tile].any():
+            continue
+        pixels = canvas.pixels[tile]
+        if noise is not None:
             top, left = max(y - MARGIN, 0), max(x - MARGIN, 0)
             around = np.s_[top : y + TILE + MARGIN, left : x + TILE + MARGIN]
-            noisy = restore_noise(np.ascontiguousarray(canvas.pixels[around]), lacking[around], model, rng)
-            out[y : y + TILE, x : x + TILE] = noisy[y - top : y - top + TILE, x - left : x - left + TILE]
+            own = np.s_[y - top : y - top + TILE, x - left : x - left + TILE]
+            wide = np.ascontiguousarray(canvas.pixels[around])
+            lacking = canvas.touched[around] & (wide[..., 1] < 0.97 * 255)
+            if lacking[own].any():
+                pixels = restore_noise(wide, lacking, noise, rng)[own]
+        out[tile] = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
     return out
 
 
