@@ -233,9 +233,9 @@ class Compose:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Ground:
-    """A background (H, W, 3), rounded and before it was, the objects that it shows, the id of the image that it was made
-    from, what kind it is (inpaint, keep, folder), the grain that it has, and the blur (sigma, px) that makes objects no
-    sharper than it is."""
+    """A background (H, W, 3), rounded and before it was, the objects that it shows, the id of the image that it was
+    made from, what kind it is (inpaint, keep, folder), the grain that it has, and the blur (sigma, px) that makes
+    objects no sharper than it is."""
 
     image: Image
     pixels: Image | NDArray[np.float32]

@@ -28,8 +28,8 @@ Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 class Canvas:
     """A picture in the making.
 
-    pixels: (H, W, 3) float32. changed: (H, W) bool, where pixels may differ from the background's. touched: (H, W) bool,
-    where something was painted that can be seen.
+    pixels: (H, W, 3) float32. changed: (H, W) bool, where pixels may differ from the background's. touched: (H, W)
+    bool, where something was painted that can be seen.
     """
 
     pixels: NDArray[np.float32]

@@ -77,12 +77,13 @@ class Arrangement:
                 spots = self._places(rng, size, thing)
                 mask = cv2.dilate(padded(thing.mask, ROOM).view(np.uint8), _AROUND).view(bool)
                 room, share = ROOM, 0.0
-            fewest = min(FEWEST, int(np.count_nonzero(thing.mask)))
+            area = int(np.count_nonzero(mask))
+            fewest = min(FEWEST, area if against else np.count_nonzero(thing.mask))
             best: tuple[float, int, int] | None = None
             for top, left in spots[_perhaps_free(occupied, thing.mask, spots, against)].tolist():
                 if np.count_nonzero(_cut(occupied, thing.mask, top, left)) < fewest:
                     continue
-                taken = _taken(occupied, mask, top - room, left - room)
+                taken = _taken(occupied, mask, top - room, left - room) / area
                 if taken <= share and (best is None or taken > best[0]):
                     best = (taken, top, left)
                     if not press:
@@ -169,12 +170,12 @@ def _cut(occupied: Mask, mask: Mask, top: int, left: int) -> Mask:
     return inside
 
 
-def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float:
-    """Share of an object that would cover others."""
+def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> int:
+    """Pixels of an object that would cover others."""
     inside = _cut(occupied, mask, top, left)
     y0, x0 = max(top, 0), max(left, 0)
     under = occupied[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
-    return float(np.count_nonzero(inside & under) / np.count_nonzero(mask))
+    return int(np.count_nonzero(inside & under))
 
 
 def _need(wanted: int, adjoining: int, placed: int, left: int) -> float:

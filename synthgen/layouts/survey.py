@@ -117,8 +117,8 @@ def _radii(shape: tuple[int, int], bits: bytes) -> NDArray[np.float64]:
     # The mask along every ray, (ANGLES, steps); past its box it is empty.
     hit = cv2.remap(np.frombuffer(bits, np.uint8).reshape(shape), _COS * steps + np.float32(cx),
                     _SIN * steps + np.float32(cy), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    last = hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
-    found = np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5).astype(np.float64)
+    last = (hit * np.arange(1, len(steps) + 1, dtype=np.uint16)).max(1)  # counted from 1; 0 where a ray meets nothing
+    found: NDArray[np.float64] = np.maximum(last * 0.5, 0.5)
     found.setflags(write=False)  # the cache holds it too
     return found
 
