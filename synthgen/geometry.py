@@ -81,10 +81,10 @@ def rle_boxes(rles: Sequence[Rle], size: Size) -> Boxes:
 
 def mask_box(mask: Mask) -> tuple[int, int, int, int] | None:
     """x0 y0 x1 y1 of the set pixels, max exclusive; None for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    if not mask.any():
         return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    return x, y, x + w, y + h
 
 
 def touches_border(boxes: Boxes, size: Size) -> NDArray[np.bool_]:

@@ -73,6 +73,8 @@ def restore_noise(
 ) -> NDArray[np.float32]:
     """(H, W, 3) with white noise added where it was touched and shows less grain than real images do."""
     brightness, sigma = grain(pixels)
-    lack = np.sqrt(np.maximum(model(brightness) ** 2 - sigma * sigma, 0)) * touched
-    noise = rng.standard_normal(touched.shape, np.float32) * lack.astype(np.float32)
-    return np.asarray(pixels + noise[..., None], np.float32)
+    there = sigma[touched]
+    lack = np.sqrt(np.maximum(model(brightness[touched]) ** 2 - there * there, 0)).astype(np.float32)
+    noise = np.zeros(touched.shape, np.float32)
+    noise[touched] = rng.standard_normal(touched.shape, np.float32)[touched] * lack
+    return np.asarray(pixels + cv2.merge([noise] * 3), np.float32)

@@ -23,16 +23,16 @@ from synthgen.errors import DataError
 from synthgen.geometry import decode, id_map, mask_box, only_accepted
 from synthgen.images import list_images, read_image
 from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
-from synthgen.layouts.painted import labels_of
+from synthgen.layouts.painted import Painted, labels_of
 from synthgen.noise import NoiseModel, noise_model
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
-from synthgen.types import Context, Dataset, Origin, Sample, Task
+from synthgen.types import Context, Dataset, Image, Labels, Origin, Sample, Task
 from synthgen_compose.background import covered, fitted, object_free
 from synthgen_compose.bank import Cutout, cut
 from synthgen_compose.harmonise import blur_to, sharpness
 from synthgen_compose.outline import outlined
-from synthgen_compose.render import Blend, Canvas, canvas_on, paint, with_noise
+from synthgen_compose.render import Blend, Stamp, canvas_on, finished, paint, stamped
 
 Background = Literal["inpaint", "keep"]
 
@@ -125,38 +125,53 @@ class Compose:
         the blend (low bits modulo the number of blends)."""
         f = self._fitted
         assert f is not None, "fit or load comes first"
+        scene: _Scene | None = None
         for seed in seeds:
-            rng = rng_of(seed_of(seed >> 8, "compose"))
+            if scene is None or scene.layout != seed >> 8:
+                scene = self._scene(f, seed >> 8)
             blend = self.blend[(seed & 0xFF) % len(self.blend)]
-            ground = self._background(f, rng)
-            canvas = ground.canvas
-            size = canvas.painted.size
-            if ground.kind == "keep":
-                things = f.extra.add(rng, size, canvas.painted.ids != 0, share=float(rng.uniform(0.2, 0.7)))
-            else:
-                things = f.layouts.sample(rng, size).objects
-            for thing in things:
-                assert thing.source is not None
-                gain = float(np.exp(rng.normal(0, self.gain_sd)))
-                paint(canvas, thing, f.cutouts[thing.source], blend, gain, self.match, ground.soften)
-            pixels = with_noise(canvas, ground.noise, rng_of(seed_of(seed, "noise"))) if self.noise else canvas.pixels
-            image = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
-            labels = labels_of(canvas.painted, self.min_visible)
-            if f.task == "detect":
-                labels = dataclasses.replace(labels, masks=None, amodal=None)
-            parents = (ground.parent, *sorted({f.seed_id(s) for s in canvas.painted.sources if s >= 0}))
+            ground = scene.ground
+            canvas = canvas_on(ground.pixels)
+            for stamp, gain in zip(scene.stamps, scene.gains, strict=True):
+                paint(canvas, stamp, blend, gain, self.match)
+            noise = ground.noise if self.noise else None
             yield Sample(
                 f"compose-{seed:016x}",
-                image,
-                labels,
-                Origin("synthetic", "compose", synthgen.__version__, "", seed, parents, "construction"),
+                finished(canvas, ground.image, noise, rng_of(seed_of(seed, "noise"))),
+                scene.labels,
+                Origin("synthetic", "compose", synthgen.__version__, "", seed, scene.parents, "construction"),
                 {
                     "blend": blend,
                     "layout": self.layout,
                     "background": ground.kind,
-                    "sources": [s for s in canvas.painted.sources if s >= 0],
+                    "sources": list(scene.sources),
                 },
             )
+
+    def _scene(self, f: _Fitted, layout: int) -> _Scene:
+        """All that the samples of one layout share."""
+        rng = rng_of(seed_of(layout, "compose"))
+        ground = self._background(f, rng)
+        painted = ground.painted
+        if ground.kind == "keep":
+            things = f.extra.add(rng, painted.size, painted.ids != 0, share=float(rng.uniform(0.2, 0.7)))
+        else:
+            things = f.layouts.sample(rng, painted.size).objects
+        stamps: list[Stamp] = []
+        gains: list[float] = []
+        for thing in things:
+            assert thing.source is not None
+            gain = float(np.exp(rng.normal(0, self.gain_sd)))
+            stamp = stamped(painted, thing, f.cutouts[thing.source], ground.soften)
+            if stamp is not None:
+                stamps.append(stamp)
+                gains.append(gain)
+        labels = labels_of(painted, self.min_visible)
+        if f.task == "detect":
+            labels = dataclasses.replace(labels, masks=None, amodal=None)
+        sources = [s for s in painted.sources if s >= 0]
+        parents = (ground.parent, *sorted({f.seed_id(s) for s in sources}))
+        return _Scene(layout, ground, stamps, gains, labels, sources, parents)
 
     def save(self, folder: Path) -> None:
         """The seed images; everything else follows from them and the options."""
@@ -185,45 +200,68 @@ class Compose:
         if isinstance(source, Path):
             files = f.folders[[p for p in self.background if isinstance(p, Path)].index(source)]
             file = files[rng.integers(len(files))]
-            canvas = canvas_on(fitted(_turned(read_image(file), turn), size, rng))
+            pixels = fitted(_turned(read_image(file), turn), size, rng).astype(np.float32)
             soften = 0.0
             if self.sharpness:
-                there, here = sharpness(canvas.pixels), sharpness(sample.image.astype(np.float32))
+                there, here = sharpness(pixels), sharpness(sample.image.astype(np.float32))
                 if there > here:
-                    canvas.pixels = cv2.GaussianBlur(canvas.pixels, (0, 0), max(blur_to(canvas.pixels, here), 0.1))
+                    pixels = cv2.GaussianBlur(pixels, (0, 0), max(blur_to(pixels, here), 0.1))
                 else:
                     soften = blur_to(sample.image.astype(np.float32), there)
-            grainy = noise_model([Sample("background", cv2.convertScaleAbs(canvas.pixels))])
-            return _Ground(canvas, file.name, "folder", grainy, soften)
+            image = cv2.convertScaleAbs(pixels)
+            grainy = noise_model([Sample("background", image)])
+            return _Ground(image, pixels, _nobodys(image), file.name, "folder", grainy, soften)
         if source == "inpaint":
-            return _Ground(canvas_on(fitted(_turned(f.object_free(k), turn), size, rng)), sample.id, "inpaint", f.noise)
+            image = fitted(_turned(f.object_free(k), turn), size, rng)
+            return _Ground(image, image, _nobodys(image), sample.id, "inpaint", f.noise)
         image, ids = _turned(sample.image, turn), _turned(id_map(sample.labels), turn)
-        canvas = canvas_on(image)
+        painted = _nobodys(image)
         if sample.labels.ignore is not None:
-            canvas.painted.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
+            painted.ids[_turned(decode([sample.labels.ignore], sample.labels.size)[0], turn)] = -1
         for number in np.unique(ids[ids > 0]):
             own = ids == number
             box = mask_box(own)
             assert box is not None
             x0, y0, x1, y1 = box
-            canvas.painted.ids[own] = len(canvas.painted.classes) + 1
-            canvas.painted.classes.append(int(sample.labels.classes[number - 1]))
-            canvas.painted.areas.append(int(own.sum()))
-            canvas.painted.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
-            canvas.painted.sources.append(-1)
-        return _Ground(canvas, sample.id, "keep", f.noise)
+            painted.ids[own] = len(painted.classes) + 1
+            painted.classes.append(int(sample.labels.classes[number - 1]))
+            painted.areas.append(int(own.sum()))
+            painted.amodal.append((own[y0:y1, x0:x1].copy(), y0, x0))
+            painted.sources.append(-1)
+        return _Ground(image, image, painted, sample.id, "keep", f.noise)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class _Ground:
-    """A canvas, the id of the image that it was made from, what kind it is (inpaint, keep, folder), the grain that it
-    has, and the blur (sigma, px) that objects need to be no sharper than it."""
+    """A background (H, W, 3), rounded and before it was, the objects that it shows, the id of the image that it was
+    made from, what kind it is (inpaint, keep, folder), the grain that it has, and the blur (sigma, px) that makes
+    objects no sharper than it is."""
 
-    canvas: Canvas
+    image: Image
+    pixels: Image | NDArray[np.float32]
+    painted: Painted
     parent: str
     kind: str
     noise: NoiseModel
     soften: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """What the samples of one layout share: everything but the blend and the noise. layout: the seed of it."""
+
+    layout: int
+    ground: _Ground
+    stamps: list[Stamp]
+    gains: list[float]
+    labels: Labels
+    sources: list[int]
+    parents: tuple[str, ...]
+
+
+def _nobodys(image: Image) -> Painted:
+    """A frame as large as a background (H, W, 3), in which nothing was painted."""
+    return Painted(np.zeros(image.shape[:2], np.int32))
 
 
 class _Fitted:

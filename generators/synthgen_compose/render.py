@@ -19,6 +19,7 @@ from synthgen_compose.background import pull_push
 from synthgen_compose.bank import RIM, Cutout, rounded
 
 TILE, MARGIN = 128, 12  # px; the grain of a pixel is measured within MARGIN of it
+_SQUARE = np.ones((3, 3), np.uint8)
 
 Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 
@@ -27,93 +28,122 @@ Blend = Literal["feather", "gaussian", "poisson", "add", "hard"]
 class Canvas:
     """A picture in the making.
 
-    pixels: (H, W, 3) float32. painted: who owns which pixel. touched: (H, W) bool, where something was painted.
+    pixels: (H, W, 3) float32. changed: (H, W) bool, where pixels may differ from the background's. touched: (H, W)
+    bool, where something was painted that can be seen.
     """
 
     pixels: NDArray[np.float32]
-    painted: Painted
+    changed: NDArray[np.bool_]
     touched: NDArray[np.bool_]
 
 
-def canvas_on(background: Image) -> Canvas:
-    """An empty canvas on a background."""
+def canvas_on(background: Image | NDArray[np.float32]) -> Canvas:
+    """An empty canvas on a background (H, W, 3)."""
     H, W = background.shape[:2]
-    return Canvas(background.astype(np.float32), Painted(np.zeros((H, W), np.int32)), np.zeros((H, W), bool))
+    return Canvas(background.astype(np.float32), np.zeros((H, W), bool), np.zeros((H, W), bool))
 
 
-def paint(
-    canvas: Canvas,
-    thing: Placed,
-    cutout: Cutout,
-    blend: Blend,
-    gain: float,
-    match: float,
-    soften: float = 0.0,
-) -> None:
-    """Paint one object over what is there.
+@dataclass(frozen=True, slots=True, eq=False)
+class Stamp:
+    """An object ready to be painted: all that does not depend on the blend, so that the blends of a layout share it.
 
-    gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
-    shifted to the colour of the place it comes to. soften: sigma (px) of a blur of the object, where the place it comes
-    to is less sharp than its own picture.
-    An object wholly outside the frame paints nothing and gets no number.
+    frame: rows and columns of the image that the object and its rim take. inner: the same part of the whole crop.
+    mask, distance: (h + 2·RIM, w + 2·RIM) bool, and float32 px to the outline, of the whole crop.
+    pixels: float32 of the part in the frame, with 3 channels. around: (3,) the colour that its surroundings end in.
+    taken, free: bool of the part in the frame: whose pixels are, before it is painted, another object's, or nobody's.
     """
-    H, W = canvas.painted.ids.shape
+
+    frame: tuple[slice, slice]
+    inner: tuple[slice, slice]
+    mask: NDArray[np.bool_]
+    distance: NDArray[np.float32]
+    pixels: NDArray[np.float32]
+    around: NDArray[np.float32]
+    taken: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+
+
+def stamped(painted: Painted, thing: Placed, cutout: Cutout, soften: float = 0.0) -> Stamp | None:
+    """Add an object to those painted, and give what it takes to paint it.
+
+    soften: sigma (px) of a blur of the object, where the place it comes to is less sharp than its own picture.
+    An object wholly outside the frame paints nothing and gets no number: None.
+    """
+    H, W = painted.size
     h, w = thing.mask.shape
     # The crop with its rim, cut to the frame.
     top, left = thing.top - RIM, thing.left - RIM
     y0, y1, x0, x1 = max(top, 0), min(top + h + 2 * RIM, H), max(left, 0), min(left + w + 2 * RIM, W)
     if y0 >= y1 or x0 >= x1:
-        return
-    inner = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        return None
     frame = np.s_[y0:y1, x0:x1]
-    mask = padded(thing.mask, RIM)
-    shown = mask[inner]
-    if not shown.any():
-        return
+    below = painted.ids[frame]
+    taken, free = below > 0, below == 0
+    if not painted.add(thing):
+        return None
+    inner = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     pixels = warped(thing, cutout)
     if soften:
         pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), soften), np.float32)
-    here = canvas.pixels[frame]
-    source = pixels[inner]
-    alpha = _alpha(mask, blend)[inner]
-    if blend in ("feather", "gaussian"):
+    mask = padded(thing.mask, RIM)
+    return Stamp(frame, inner, mask, signed_distance(mask), pixels[inner], cutout.around, taken, free)
+
+
+def paint(canvas: Canvas, stamp: Stamp, blend: Blend, gain: float, match: float) -> None:
+    """Paint one object over what is there.
+
+    gain: factor on the object's contrast to its surroundings. match: 0…1, how far its surroundings' colour is
+    shifted to the colour of the place it comes to.
+    """
+    here, source, around = canvas.pixels[stamp.frame], stamp.pixels, stamp.around
+    shown = stamp.mask[stamp.inner]
+    alpha = _alpha(stamp.mask, stamp.distance, blend)[stamp.inner]
+    if blend in ("feather", "gaussian") and stamp.taken.any():
         # The rim shows the source's surroundings; over a neighbour they would be a moat that no real picture has.
-        near = (cv2.dilate(shown.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~shown
-        alpha = np.where((canvas.painted.ids[frame] > 0) & ~shown, 0.4 * near, alpha).astype(np.float32)
+        near = (cv2.dilate(shown.view(np.uint8), _SQUARE) > 0) & ~shown
+        alpha = np.where(stamp.taken & ~shown, 0.4 * near, alpha).astype(np.float32)
     if blend == "add":
-        canvas.pixels[frame] = here + (alpha * gain)[..., None] * (source - cutout.around)
+        here += cv2.merge([alpha * gain] * 3) * (source - around)
     elif blend != "poisson":
         if match:
-            rim = (alpha < 0.5) & ~shown & (canvas.painted.ids[frame] == 0)
-            place = _middle(here[rim]) if np.count_nonzero(rim) >= 8 else cutout.around
-            source = (source - cutout.around) * gain + cutout.around + match * (place - cutout.around)
-        canvas.pixels[frame] = here + alpha[..., None] * (source - here)
+            rim = (alpha < 0.5) & ~shown & stamp.free
+            place = _middle(here[rim]) if np.count_nonzero(rim) >= 8 else around
+            source = (source - around) * gain + around + match * (place - around)
+        here += cv2.merge([alpha] * 3) * (source - here)
     else:
         # Gradient-domain cloning (Pérez et al. 2003) with a membrane instead of a solver, as in Farbman et al. 2009:
         # the difference around the cloned region, interpolated smoothly inwards, is added to the source. The region
         # takes the rim along, so that the outline lies where the object's glow or shadow has ended.
-        region, inside = alpha > 0, (signed_distance(mask) < RIM - 2)[inner]
-        ring = (cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~region & ~inside
-        membrane = pull_push((here - source).astype(np.float32), ring) if ring.any() else np.float32(0)
-        canvas.pixels[frame] = np.where(region[..., None], source + membrane, here)
-    canvas.touched[frame] |= alpha > 0.02
-    canvas.painted.add(thing)
+        region, inside = alpha > 0, stamp.distance[stamp.inner] < RIM - 2
+        ring = (cv2.dilate(region.view(np.uint8), _SQUARE) > 0) & ~region & ~inside
+        membrane = pull_push(here - source, ring) if ring.any() else np.float32(0)
+        here[...] = np.where(region[..., None], source + membrane, here)
+    canvas.changed[stamp.frame] = True
+    canvas.touched[stamp.frame] |= alpha > 0.02
 
 
-def with_noise(canvas: Canvas, model: NoiseModel, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W, 3) pixels with the sensor's noise put back where something was painted; what is saturated shows none.
+def finished(canvas: Canvas, background: Image, noise: NoiseModel | None, rng: np.random.Generator) -> Image:
+    """The picture: the background, and what was painted on it, with the sensor's noise put back where something was
+    painted (None: without); what is saturated shows none.
 
     Works tile by tile, since most of a large picture is background that nobody painted on.
     """
-    lacking = canvas.touched & (canvas.pixels[..., 1] < 0.97 * 255)
-    out = canvas.pixels.copy()
-    H, W = lacking.shape
+    out = background.copy()
+    H, W = canvas.touched.shape
     for y, x in product(range(0, H, TILE), range(0, W, TILE)):
-        if lacking[y : y + TILE, x : x + TILE].any():
+        tile = np.s_[y : y + TILE, x : x + TILE]
+        if not canvas.changed[tile].any():
+            continue
+        pixels = canvas.pixels[tile]
+        if noise is not None:
             top, left = max(y - MARGIN, 0), max(x - MARGIN, 0)
             around = np.s_[top : y + TILE + MARGIN, left : x + TILE + MARGIN]
-            noisy = restore_noise(np.ascontiguousarray(canvas.pixels[around]), lacking[around], model, rng)
-            out[y : y + TILE, x : x + TILE] = noisy[y - top : y - top + TILE, x - left : x - left + TILE]
+            own = np.s_[y - top : y - top + TILE, x - left : x - left + TILE]
+            wide = np.ascontiguousarray(canvas.pixels[around])
+            lacking = canvas.touched[around] & (wide[..., 1] < 0.97 * 255)
+            if lacking[own].any():
+                pixels = restore_noise(wide, lacking, noise, rng)[own]
+        out[tile] = cv2.convertScaleAbs(np.maximum(pixels, 0))  # rounds, and stops at 255
     return out
 
 
@@ -139,8 +169,8 @@ def warped(thing: Placed, cutout: Cutout) -> NDArray[np.float32]:
     else:
         cy, cx, angle, _ = axes_of(thing.mask)
         own = rounded(radii(thing.mask))
-        y, x = np.mgrid[0 : h + 2 * RIM, 0 : w + 2 * RIM].astype(np.float32)
-        dy, dx = y - (cy + RIM), x - (cx + RIM)
+        y, x = np.arange(h + 2 * RIM, dtype=np.float32), np.arange(w + 2 * RIM, dtype=np.float32)
+        dx, dy = np.meshgrid(x - (cx + RIM), y - (cy + RIM))
         r, theta = cv2.cartToPolar(dx, dy)
         turn = cutout.angle - angle
         target, source = _at(own, theta), _at(cutout.radii, theta + turn)
@@ -159,16 +189,16 @@ def _exact(thing: Placed) -> bool:
 def _at(profile: NDArray[np.float64], theta: NDArray[np.float32]) -> NDArray[np.float64]:
     """A radial profile at any angle, linear between its rays."""
     at = np.mod(theta, 2 * np.pi) * (ANGLES / (2 * np.pi))
-    low = np.floor(at).astype(int)
+    low = at.astype(np.int64)
     share = at - low
-    return np.asarray(profile[low % ANGLES] * (1 - share) + profile[(low + 1) % ANGLES] * share)
+    around = np.append(profile, profile[:2])  # an angle just below 2π may round to it
+    return np.asarray(around[low] * (1 - share) + around[1:][low] * share)
 
 
-def _alpha(mask: NDArray[np.bool_], blend: Blend) -> NDArray[np.float32]:
+def _alpha(mask: NDArray[np.bool_], distance: NDArray[np.float32], blend: Blend) -> NDArray[np.float32]:
     """Opacity in [0, 1]: 1 well inside, 0 at the rim's end; feather takes the real rim along, hard takes none."""
     if blend == "hard":
         return mask.astype(np.float32)
-    distance = signed_distance(mask)
     if blend == "poisson":
         return (mask | (distance < RIM - 2)).astype(np.float32)
     if blend == "gaussian":

@@ -39,6 +39,7 @@ class Arrangement:
         self.seed, self.draw, self.density, self.touching = seed, draw, density, touching
         areas = np.asarray([h * w for h, w in seed.sizes], float)
         self._per_pixel = seed.counts / areas
+        self._truncated = seed.truncated
         H, W = np.asarray([seed.sizes[i.image] for i in seed.instances], float).T
         self._centres = np.asarray(
             [
@@ -76,12 +77,13 @@ class Arrangement:
                 spots = self._places(rng, size, thing)
                 mask = cv2.dilate(padded(thing.mask, ROOM).view(np.uint8), _AROUND).view(bool)
                 room, share = ROOM, 0.0
-            fewest = min(FEWEST, int(np.count_nonzero(thing.mask)))
+            area = int(np.count_nonzero(mask))
+            fewest = min(FEWEST, area if against else np.count_nonzero(thing.mask))
             best: tuple[float, int, int] | None = None
             for top, left in spots[_perhaps_free(occupied, thing.mask, spots, against)].tolist():
                 if np.count_nonzero(_cut(occupied, thing.mask, top, left)) < fewest:
                     continue
-                taken = _taken(occupied, mask, top - room, left - room)
+                taken = _taken(occupied, mask, top - room, left - room) / area
                 if taken <= share and (best is None or taken > best[0]):
                     best = (taken, top, left)
                     if not press:
@@ -110,7 +112,7 @@ class Arrangement:
         # Reflect at the frame, so that the density does not thin out towards its edges.
         middle = np.abs(1 - np.abs(1 - middle))
         spots = np.clip(middle * frame - own / 2, 0, np.maximum(frame - own, 0))
-        across = rng.random(n) < self.seed.truncated
+        across = rng.random(n) < self._truncated
         if across.any():
             axis, far, shown = rng.integers(2, size=n), rng.random(n) < 0.5, rng.uniform(0.03, 0.97, n)
             along = rng.random((n, 2)) * frame - own / 2
@@ -152,9 +154,9 @@ def _press(thing: Placed, placed: list[Placed], profiles: list[NDArray[np.float6
 
 def _perhaps_free(occupied: Mask, mask: Mask, spots: NDArray[np.int64], against: bool) -> NDArray[np.bool_]:
     """(ATTEMPTS,) which spots are worth a whole look: of 16 points of the object at most a few are taken there."""
-    ys, xs = np.nonzero(mask)
-    some = np.linspace(0, len(ys) - 1, 16).astype(int)
-    y, x = spots[:, :1] + ys[some], spots[:, 1:] + xs[some]  # (ATTEMPTS, 16)
+    pixels = np.flatnonzero(mask)
+    ys, xs = np.divmod(pixels[np.linspace(0, len(pixels) - 1, 16).astype(int)], mask.shape[1])
+    y, x = spots[:, :1] + ys, spots[:, 1:] + xs  # (ATTEMPTS, 16)
     inside = (y >= 0) & (x >= 0) & (y < occupied.shape[0]) & (x < occupied.shape[1])
     taken = inside & occupied[np.where(inside, y, 0), np.where(inside, x, 0)]
     free: NDArray[np.bool_] = taken.sum(1) <= (4 if against else 0)
@@ -168,12 +170,12 @@ def _cut(occupied: Mask, mask: Mask, top: int, left: int) -> Mask:
     return inside
 
 
-def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> float:
-    """Share of an object that would cover others."""
+def _taken(occupied: Mask, mask: Mask, top: int, left: int) -> int:
+    """Pixels of an object that would cover others."""
     inside = _cut(occupied, mask, top, left)
     y0, x0 = max(top, 0), max(left, 0)
     under = occupied[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
-    return float(np.count_nonzero(inside & under) / np.count_nonzero(mask))
+    return int(np.count_nonzero(inside & under))
 
 
 def _need(wanted: int, adjoining: int, placed: int, left: int) -> float:
@@ -191,7 +193,7 @@ def _adjoined(owner: NDArray[np.int16], occupied: Mask, thing: Placed, number: i
     around = owner[y0 : top + mask.shape[0] + 1, x0 : left + mask.shape[1] + 1]
     own: Mask = np.zeros(around.shape, bool)
     own[top - y0 : top - y0 + mask.shape[0], left - x0 : left - x0 + mask.shape[1]] = mask
-    beside = {int(k) for k in np.unique(around[next_to(own)]) if k > 0 and k != number}
+    beside = {k for k in set(around[next_to(own)].tolist()) if k > 0 and k != number}
     around[own] = number
     h, w = own.shape
     occupied[y0 : y0 + h, x0 : x0 + w] |= own

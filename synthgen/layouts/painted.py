@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,22 +32,22 @@ class Painted:
         """(H, W), px."""
         return int(self.ids.shape[0]), int(self.ids.shape[1])
 
-    def add(self, thing: Placed) -> None:
-        """Paint one object over the others; one wholly outside the frame paints nothing and gets no number."""
+    def add(self, thing: Placed) -> bool:
+        """Paint one object over the others; one wholly outside the frame paints nothing and gets no number: False."""
         H, W = self.ids.shape
         h, w = thing.mask.shape
         y0, y1, x0, x1 = max(thing.top, 0), min(thing.top + h, H), max(thing.left, 0), min(thing.left + w, W)
         shown = thing.mask[max(y0 - thing.top, 0) : max(y1 - thing.top, 0),
                            max(x0 - thing.left, 0) : max(x1 - thing.left, 0)]
         if not shown.any():
-            return
+            return False
         self.ids[y0:y1, x0:x1][shown] = len(self.classes) + 1
         self.classes.append(thing.class_id)
-        self.areas.append(int(thing.mask.sum()))
-        ys, xs = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
-        crop = shown[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].copy()
-        self.amodal.append((crop, y0 + int(ys[0]), x0 + int(xs[0])))
+        self.areas.append(int(np.count_nonzero(thing.mask)))
+        x, y, w, h = cv2.boundingRect(shown.view(np.uint8))
+        self.amodal.append((shown[y : y + h, x : x + w].copy(), y0 + y, x0 + x))
         self.sources.append(-1 if thing.source is None else thing.source)
+        return True
 
 
 def rasterised(layout: Layout) -> Painted:

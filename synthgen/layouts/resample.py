@@ -18,6 +18,7 @@ class Resample:
 
     def __init__(self, seed: Survey) -> None:
         self.sources, self.any_angle = seed.sources, seed.any_angle
+        self._square: dict[tuple[int, float, bool], tuple[Mask, NDArray[np.float64]]] = {}  # at most 8 of each source
 
     def draw(self, rng: np.random.Generator, tone: float | None = None) -> Placed:
         """One object, at no place yet; of four sources the one nearest to `tone` when it is given."""
@@ -25,11 +26,14 @@ class Resample:
         source = few[0] if tone is None else min(few, key=lambda i: abs(i.tone - tone))
         if rng.random() < 0.5:
             turn = 90.0 * int(rng.integers(4)) if self.any_angle else 0.0
-            scale = 1.0
+            key = (source.index, turn, bool(rng.random() < 0.5))
+            if key not in self._square:
+                self._square[key] = transformed(source.mask, turn, 1.0, key[2])
+            mask, affine = self._square[key]
         else:
             turn = float(rng.uniform(0, 360) if self.any_angle else rng.normal(0, 4))
             scale = float(np.exp(rng.normal(0, SCALE_SD)))
-        mask, affine = transformed(source.mask, turn, scale, bool(rng.random() < 0.5))
+            mask, affine = transformed(source.mask, turn, scale, bool(rng.random() < 0.5))
         return Placed(mask, 0, 0, source.class_id, source.index, affine)
 
 
@@ -49,8 +53,7 @@ def transformed(mask: Mask, turn: float, scale: float, mirror: bool) -> tuple[Ma
     )
     new = soft >= 0.5
     if not new.any():
-        new = np.zeros_like(new)
         new[np.unravel_index(int(soft.argmax()), soft.shape)] = True
-    ys, xs = np.flatnonzero(new.any(1)), np.flatnonzero(new.any(0))
-    affine[:, 2] += affine[:, :2] @ [xs[0], ys[0]]
-    return np.ascontiguousarray(new[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]), affine
+    x, y, w, h = cv2.boundingRect(new.view(np.uint8))
+    affine[:, 2] += affine[:, :2] @ [x, y]
+    return np.ascontiguousarray(new[y : y + h, x : x + w]), affine

@@ -118,9 +118,11 @@ def rasterised(sdf: NDArray[np.float64], scale: float, angle: float, mirror: boo
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=1e3,
     )
-    count, parts, stats, _ = cv2.connectedComponentsWithStats((there < 0).astype(np.uint8), connectivity=4)
-    if count < 2:
+    inside = (there < 0).view(np.uint8)
+    x, y, w, h = cv2.boundingRect(inside)
+    if w == 0:
         return np.ones((1, 1), bool)
-    x, y, w, h, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(inside[y : y + h, x : x + w], connectivity=4)
     best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h, _ = stats[best]
     return np.ascontiguousarray(parts[y : y + h, x : x + w] == best)

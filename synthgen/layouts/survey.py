@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from synthgen.types import Dataset, Labels, Mask, Size
 
 ANGLES = 72  # rays of a radial profile
 NEAR = 2  # px: objects closer than this touch
+KEPT = 64  # outlines whose axes and radii are remembered: an object is asked for them where it is drawn, placed, warped
 FREE = 0.85  # of an object's surroundings that must be free of others, so that it can stand alone
 
 
@@ -82,7 +84,12 @@ class Survey:
 
 def axes_of(mask: Mask) -> tuple[float, float, float, float]:
     """Centroid y, x (px), angle of the long axis (radians, [0, π)) and aspect ≥ 1, from second moments."""
-    m = cv2.moments(mask.view(np.uint8) if mask.flags.c_contiguous else mask.astype(np.uint8), binaryImage=True)
+    return _axes(mask.shape, mask.tobytes())
+
+
+@lru_cache(maxsize=KEPT)
+def _axes(shape: tuple[int, int], bits: bytes) -> tuple[float, float, float, float]:
+    m = cv2.moments(np.frombuffer(bits, np.uint8).reshape(shape), binaryImage=True)
     area = m["m00"]
     # 1/12: the variance of a pixel's own area, so that a line of one pixel still has a width.
     xx, yy, xy = m["mu20"] / area + 1 / 12, m["mu02"] / area + 1 / 12, m["mu11"] / area
@@ -91,21 +98,29 @@ def axes_of(mask: Mask) -> tuple[float, float, float, float]:
     return m["m01"] / area, m["m10"] / area, angle, math.sqrt((half + root) / max(half - root, 1e-6))
 
 
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _RAYS = np.arange(ANGLES) * 2 * np.pi / ANGLES
 _SIN, _COS = (f(_RAYS)[:, None].astype(np.float32) for f in (np.sin, np.cos))
 
 
 def radii(mask: Mask) -> NDArray[np.float64]:
-    """(ANGLES,) px from the centroid to the outermost set pixel along each ray, at least 0.5."""
-    cy, cx, _, _ = axes_of(mask)
-    h, w = mask.shape
+    """(ANGLES,) px from the centroid to the outermost set pixel along each ray, at least 0.5; read-only."""
+    return _radii(mask.shape, mask.tobytes())
+
+
+@lru_cache(maxsize=KEPT)
+def _radii(shape: tuple[int, int], bits: bytes) -> NDArray[np.float64]:
+    cy, cx, _, _ = _axes(shape, bits)
+    h, w = shape
     reach = math.hypot(max(cy, h - cy), max(cx, w - cx)) + 1
     steps = np.arange(0, reach, 0.5, dtype=np.float32)
     # The mask along every ray, (ANGLES, steps); past its box it is empty.
-    hit = cv2.remap(mask.astype(np.uint8), _COS * steps + np.float32(cx), _SIN * steps + np.float32(cy),
-                    cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    last = hit.shape[1] - 1 - hit[:, ::-1].argmax(1)
-    return np.maximum(np.where(hit.any(1), steps[last] + 0.5, 0.5), 0.5).astype(np.float64)
+    hit = cv2.remap(np.frombuffer(bits, np.uint8).reshape(shape), _COS * steps + np.float32(cx),
+                    _SIN * steps + np.float32(cy), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    last = (hit * np.arange(1, len(steps) + 1, dtype=np.uint16)).max(1)  # counted from 1; 0 where a ray meets nothing
+    found: NDArray[np.float64] = np.maximum(last * 0.5, 0.5)
+    found.setflags(write=False)  # the cache holds it too
+    return found
 
 
 def padded(mask: Mask, rim: int) -> Mask:
@@ -175,7 +190,7 @@ def survey(real: Dataset) -> Survey:
 
 def next_to(mask: Mask) -> Mask:
     """(H, W) the pixels outside a mask that share a side with it."""
-    grown = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) > 0
+    grown = cv2.dilate(mask.view(np.uint8), _CROSS).view(bool)
     return np.asarray(grown & ~mask, bool)
 
 

@@ -33,27 +33,32 @@ class Warp:
 
     def sample(self, rng: np.random.Generator, size: Size) -> Layout:
         """A layout of `size`."""
+        from scipy.ndimage import find_objects
+
         image = int(rng.integers(len(self._ids)))
         ids = self._ids[image]
         map_x, map_y = self._field(rng, size, (int(ids.shape[0]), int(ids.shape[1])))
         # Past the image's edge nothing is known; repeating it would double objects, so nothing stands there.
         bent = cv2.remap(ids.astype(np.float32), map_x, map_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+        bent = bent.astype(np.int32)
         objects = []
-        for k in np.unique(bent[bent > 0]).astype(int):
-            mask = bent == k
-            _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+        for k, place in enumerate(find_objects(bent), 1):
+            if place is None:
+                continue
+            mask = (bent[place] == k).view(np.uint8)
+            _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
             best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-            x, y, w, h, area = (int(v) for v in stats[best])
+            left, top, w, h, area = (int(v) for v in stats[best])
             if area < 4:
                 continue
+            part = np.ascontiguousarray(parts[top : top + h, left : left + w] == best)
+            y, x = place[0].start + top, place[1].start + left
             instance = self.seed.instances[self._index[image][k]]
             inside = x > 0 and y > 0 and x + w < size[1] and y + h < size[0]
             if inside and not instance.complete:
                 continue  # a cut object whole in the frame would show its straight cut
             source = instance.index if instance.index in self._usable else self._stand_in(rng, instance.class_id, area)
-            objects.append(
-                Placed(np.ascontiguousarray(parts[y : y + h, x : x + w] == best), y, x, instance.class_id, source)
-            )
+            objects.append(Placed(part, y, x, instance.class_id, source))
         return Layout(size, tuple(objects[i] for i in rng.permutation(len(objects))))
 
     def _stand_in(self, rng: np.random.Generator, class_id: int, area: int) -> int:

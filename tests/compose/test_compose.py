@@ -17,6 +17,7 @@ from synthgen import plugins
 from synthgen.errors import DataError
 from synthgen.geometry import decode, encode, id_map, labels_from_ids, labels_from_masks
 from synthgen.layouts import survey
+from synthgen.layouts.painted import Painted
 from synthgen.layouts.resample import transformed
 from synthgen.noise import NoiseModel, grain, noise_model, restore_noise
 from synthgen.seeds import rng_of
@@ -25,7 +26,7 @@ from synthgen.types import Placed, Sample
 from synthgen_compose import Compose
 from synthgen_compose.background import fitted, object_free, pull_push
 from synthgen_compose.bank import RIM, cut, denoised
-from synthgen_compose.render import canvas_on, paint
+from synthgen_compose.render import canvas_on, paint, stamped
 
 OPTIONS = [{"layout": a, "background": (b,)} for a, b in product(("resample", "warp", "shape"), ("inpaint", "keep"))]
 OPTIONS += [{"layout": "resample", "background": ("inpaint", "keep"), "size": (48, 40), "blend": ("hard", "add")}]
@@ -101,6 +102,16 @@ def test_sample_k_does_not_depend_on_what_else_the_bank_was_asked_for() -> None:
     for _ in generator.sample([k << 8 for k in range(70)]):  # more seed images than the cache holds, in any order
         pass
     assert digest(next(iter(generator.sample([9 << 8])))) == alone
+
+
+@pytest.mark.parametrize("background", ["inpaint", "keep"])
+def test_blends_that_share_a_layout_are_what_each_is_alone(background: Any) -> None:
+    generator = Compose(layout="shape", background=(background,), blend=("poisson", "add", "feather", "hard"))
+    generator.fit(tiny_real(3), [], tiny_context(Path()))
+    seeds = [(layout << 8) + blend for layout in (3, 4) for blend in range(4)]
+    alone = [digest(next(iter(generator.sample([seed])))) for seed in seeds]
+    assert [digest(sample) for sample in generator.sample(seeds)] == alone
+    assert [digest(sample) for sample in generator.sample(seeds[::-1])] == alone[::-1]
 
 
 def test_two_roots_make_the_same_layout_of_the_same_seed_and_other_fillings() -> None:
@@ -179,15 +190,11 @@ def test_a_quarter_turn_copies_the_objects_pixels_exactly(turn: float, mirror: b
     seed = survey(real)
     source = next(i for i in seed.instances if i.complete and i.area > 60)
     mask, affine = transformed(source.mask, turn, 1.0, mirror)
-    canvas = canvas_on(np.zeros((60, 60, 3), np.uint8))
-    paint(
-        canvas,
-        Placed(mask, 20, 25, source.class_id, source.index, affine),
-        cut(real, seed)[source.index],
-        "hard",
-        1.0,
-        0.0,
-    )
+    canvas = canvas_on(np.zeros((60, 60, 3), np.float32))
+    thing = Placed(mask, 20, 25, source.class_id, source.index, affine)
+    stamp = stamped(Painted(np.zeros((60, 60), np.int32)), thing, cut(real, seed)[source.index])
+    assert stamp is not None
+    paint(canvas, stamp, "hard", 1.0, 0.0)
     h, w = source.mask.shape
     patch = real[0].image[source.top : source.top + h, source.left : source.left + w] * source.mask[..., None]
     flipped = patch[:, ::-1] if mirror else patch

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 import synthgen_compose
 from synthgen.geometry import areas, decode, rle_boxes, touches_border
 from synthgen.layouts import LayoutName
-from synthgen.layouts.painted import labels_of
+from synthgen.layouts.painted import Painted, labels_of
 from synthgen.store import labels_to_json
 from synthgen.testing import tiny_context, tiny_real
 from synthgen.types import Labels, Placed, Sample
 from synthgen_compose import Compose
 from synthgen_compose.bank import RIM, Cutout
-from synthgen_compose.render import Blend, canvas_on, paint
+from synthgen_compose.render import Blend, stamped
 
 LAYOUTS, BLENDS = get_args(LayoutName), get_args(Blend)
 SEEDS = st.integers(0, 2**63 - 1)
@@ -32,7 +32,7 @@ SIZES = st.sampled_from([None, (40, 52), (90, 70)])
 
 
 @dataclass
-class Painted:
+class Recorded:
     """The objects of one canvas in the order in which they were painted, each in a colour of its own."""
 
     colours: list[tuple[int, int, int]] = field(default_factory=list)
@@ -40,22 +40,22 @@ class Painted:
 
 
 @contextmanager
-def one_colour_each() -> Iterator[list[Painted]]:
+def one_colour_each() -> Iterator[list[Recorded]]:
     """Every object is painted in one colour, which no other object of its image and no background has."""
-    record: list[Painted] = []
-    canvases: list[Any] = []
+    record: list[Recorded] = []
+    frames: list[Any] = []
 
-    def coloured(canvas: Any, thing: Placed, cutout: Cutout, *how: Any) -> None:
-        if not canvases or canvases[-1] is not canvas:
-            canvases.append(canvas)
-            record.append(Painted())
+    def coloured(frame: Any, thing: Placed, cutout: Cutout, *how: Any) -> Any:
+        if not frames or frames[-1] is not frame:
+            frames.append(frame)
+            record.append(Recorded())
         k = len(record[-1].things)
         colour = (1 + k % 200, 250, 255 - k // 200)
-        paint(canvas, thing, replace(cutout, patch=np.full_like(cutout.patch, colour)), *how)
         record[-1].colours.append(colour)
         record[-1].things.append(thing)
+        return stamped(frame, thing, replace(cutout, patch=np.full_like(cutout.patch, colour)), *how)
 
-    with patch.object(synthgen_compose, "paint", coloured):
+    with patch.object(synthgen_compose, "stamped", coloured):
         yield record
 
 
@@ -75,10 +75,10 @@ def fitted(layout: LayoutName, background: str, min_visible: float, size: tuple[
     return made
 
 
-def painted(generator: Compose, seed: int) -> tuple[Sample, Painted]:
+def painted(generator: Compose, seed: int) -> tuple[Sample, Recorded]:
     with one_colour_each() as record:
         (sample,) = generator.sample([seed])
-    return sample, record[0] if record else Painted()
+    return sample, record[0] if record else Recorded()
 
 
 def whole(thing: Placed, size: tuple[int, int]) -> Any:
@@ -156,14 +156,14 @@ def thing(shape: tuple[int, int], top: int, left: int, class_id: int = 0) -> Pla
 
 
 def labels_after(*things: Placed, min_visible: float = 0.15, size: tuple[int, int] = (20, 24)) -> Labels:
-    canvas = canvas_on(np.zeros((*size, 3), np.uint8))
+    on = Painted(np.zeros(size, np.int32))
     for one in things:
         side = (one.mask.shape[0] + 2 * RIM, one.mask.shape[1] + 2 * RIM)
         middle = (side[0] / 2, side[1] / 2)
         grey = np.full((*side, 3), 99, np.float32)
         cutout = Cutout(grey, middle, np.full(72, 3.0), 0.0, np.zeros(3, np.float32))
-        paint(canvas, one, cutout, "hard", 1.0, 0.0)
-    return labels_of(canvas.painted, min_visible)
+        stamped(on, one, cutout)
+    return labels_of(on, min_visible)
 
 
 def test_an_empty_canvas_is_known_to_be_empty() -> None:
