@@ -28,6 +28,7 @@ STEPS = 20  # coverages that are tried: 5 %, 10 %, …, 100 %
 START = 0.3  # share of the pool from which the sequence starts at the earliest: few audited images are a matter of luck
 SLACK = 0.5  # and where an audit with half the error that is asked for would pass
 MOST_PLANNED = 2000  # images: a larger audit is not planned for
+ROUNDING = 1e-12  # a chance that is just allowed refutes nothing, whatever its last bit
 _GRID = 2000  # candidates for the mean of losses that are not 0 or 1
 
 
@@ -46,7 +47,7 @@ def most_wrong(wrong: int, seen: int, size: int, confidence: float) -> int:
     low, high = wrong, size - (seen - wrong)  # these are possible; what is not refuted reaches from `wrong` up
     while low < high:
         middle = (low + high + 1) // 2
-        if _at_most(wrong, size, middle, seen) > 1 - confidence:
+        if _at_most(wrong, size, middle, seen) > 1 - confidence - ROUNDING:
             low = middle
         else:
             high = middle - 1

@@ -59,7 +59,8 @@ class Watch:
         others = [_middle(pool[int(k)].image, frame) for k in picks]
         self.real_distance = math.nan
         if others:
-            self.real_distance = float(np.median(nearest(thumbs(others), self.seed)[0]))
+            # A pool that repeats the seed is no measure of how far from it images lie by chance.
+            self.real_distance = float(np.median(nearest(thumbs(others), self.seed)[0])) or math.nan
         self.real_spread = _spread([_middle(image, frame) for image in seed[:_REAL]] + others)
         self.real_adherence = self._real_adherence(real)
         self.looks: list[Look] = []

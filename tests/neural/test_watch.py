@@ -53,6 +53,12 @@ def test_noisy_turned_copies_of_the_seed_raise_the_alarm(tmp_path: Path, turn: i
     assert seen.best is None
 
 
+def test_a_pool_that_repeats_the_seed_measures_no_distance(tmp_path: Path) -> None:
+    seen = Watch(tiny_real(4), tiny_real(4), tiny_context(tmp_path), (64, 80))
+    assert np.isnan(seen.look(10, tiny_real(8, seed=9)).distance)
+    assert seen.alarm == ""
+
+
 def test_a_crop_of_the_seed_is_a_copy_too(tmp_path: Path) -> None:
     pool = tiny_real(12, size=(128, 160), seed=5)
     seen = Watch(tiny_real(4, size=(128, 160)), pool, tiny_context(tmp_path), (64, 80))
