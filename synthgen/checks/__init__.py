@@ -110,9 +110,10 @@ def images_needed(n: int, half_width: float, room: float) -> int | None:
 def settles(images: int | None, n: int, what: str = "images on the smaller side") -> str:
     """The remedy for an inconclusive check with n images on its smaller side, `images_needed` being known."""
     if images is None:
-        return f"more than {n} {what} are needed to settle it"
+        return (f"more than {n} {what} are needed to settle it; how many cannot be told while the estimate lies on the "
+                "margin or beyond it")
     if n < FEW_IMAGES and images <= FEW_IMAGES:
-        return f"at least {FEW_IMAGES} {what} (now {n}) are needed before anything is decided"
+        return f"at least {FEW_IMAGES} {what} (now {n}) are needed before anything is decided; it may take more"
     return f"about {images} {what} (now {n}) would settle it"
 
 

@@ -12,6 +12,7 @@ for objects out of its area range: a small prediction that does match a true obj
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,9 +24,55 @@ from synthgen.types import Labels, Rle, Size
 
 Record = Mapping[str, Any]
 Floats = NDArray[np.float64]
+LEAST_AREA = 15.0  # px; smaller objects are left out
 
 
-def score_image(pred: Labels, truth: Labels, min_area: float = 15, iou: float = 0.5) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """Who found whom in one image. offered: (P,) rows of the predictions that are none of `ignored`. found: (P,) index
+    of the true object that each of them found, or −1. counted: (P,) bool, a hit or an error. known, wanted: (T,) bool,
+    true objects that are not ignored, and those of them that are not left out. pred_masks, true_masks: what they were
+    matched by, without the pixels that say nothing; None where boxes were compared.
+    """
+
+    offered: NDArray[np.int64]
+    found: NDArray[np.int64]
+    counted: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    wanted: NDArray[np.bool_]
+    pred_masks: list[Rle] | None
+    true_masks: list[Rle] | None
+
+    @property
+    def missed(self) -> NDArray[np.bool_]:
+        """(T,) bool: wanted, and found by none."""
+        out = self.wanted.copy()
+        out[self.found[self.found >= 0]] = False
+        return out
+
+
+def matching(pred: Labels, truth: Labels, min_area: float = LEAST_AREA, iou: float = 0.5) -> Matching:
+    """Instances matched within their class by masks, or by boxes where either side has no masks."""
+    assert pred.states is not None
+    assert truth.states is not None
+    offered = np.array([s != "ignored" for s in pred.states], bool)
+    known = np.array([s != "ignored" for s in truth.states], bool)
+    pred_masks = true_masks = None
+    if pred.masks is not None and truth.masks is not None:
+        pred_masks, true_masks = _outside_ignored(pred, truth, offered, known)
+        pred_area, true_area = (areas(m, truth.size).astype(float) for m in (pred_masks, true_masks))
+        overlaps = rle_ious(pred_masks, true_masks, truth.size)
+    else:
+        pred_area, true_area = (_box_areas(boxes, truth) for boxes in (pred.boxes[offered], truth.boxes))
+        overlaps = box_ious(pred.boxes[offered], truth.boxes)
+    overlaps = np.where(pred.classes[offered][:, None] == truth.classes[None], overlaps, 0)
+    wanted = known & (true_area >= min_area)
+    found, of_left_out = match(overlaps, wanted, iou)
+    counted = (found >= 0) | ((pred_area >= min_area) & ~of_left_out)
+    return Matching(np.flatnonzero(offered), found, counted, known, wanted, pred_masks, true_masks)
+
+
+def score_image(pred: Labels, truth: Labels, min_area: float = LEAST_AREA, iou: float = 0.5) -> dict[str, Any]:
     """One image's record, plain JSON: instance counts, foreground pixels, image class.
 
     Instances are matched within their class by masks, or by boxes where either side has no masks. Predictions
@@ -41,39 +88,21 @@ def score_image(pred: Labels, truth: Labels, min_area: float = 15, iou: float = 
     unknown_px = {"overlap": None, "pred_px": None, "true_px": None}
     record: dict[str, Any] = {"tp": 0, "fp": 0, "fn": 0, "n_pred": 0, "n_true": 0, **unknown_px,
                               "correct": None, "classes": {}}
-    assert pred.states is not None
-    assert truth.states is not None
-    offered = np.array([s != "ignored" for s in pred.states], bool)
-    known = np.array([s != "ignored" for s in truth.states], bool)
-    pred_classes = pred.classes[offered]
-    by_masks = pred.masks is not None and truth.masks is not None
-    if by_masks:
-        pred_masks, true_masks = _outside_ignored(pred, truth, offered, known)
-        pred_area, true_area = (areas(m, truth.size).astype(float) for m in (pred_masks, true_masks))
-        overlaps = rle_ious(pred_masks, true_masks, truth.size)
-    else:
-        pred_boxes = pred.boxes[offered]
-        pred_area, true_area = (_box_areas(boxes, truth) for boxes in (pred_boxes, truth.boxes))
-        overlaps = box_ious(pred_boxes, truth.boxes)
-    overlaps = np.where(pred_classes[:, None] == truth.classes[None], overlaps, 0)
-    wanted = known & (true_area >= min_area)
-    found, of_left_out = match(overlaps, wanted, iou)
-    counted = (found >= 0) | ((pred_area >= min_area) & ~of_left_out)
-    hit = np.zeros(len(truth), bool)
-    hit[found[found >= 0]] = True
+    who = matching(pred, truth, min_area, iou)
+    pred_classes, missed = pred.classes[who.offered], who.missed
     for c in sorted({*pred_classes.tolist(), *truth.classes.tolist()}):
         p, t = pred_classes == c, truth.classes == c
-        row: dict[str, Any] = {"tp": int((p & (found >= 0)).sum()), "fn": int((t & wanted & ~hit).sum()),
-                               "fp": int((p & counted & (found < 0)).sum()), **unknown_px}
-        if by_masks:
-            row |= _pixels([m for m, k in zip(pred_masks, p, strict=True) if k],
-                           [m for m, k in zip(true_masks, t, strict=True) if k], truth.size)
+        row: dict[str, Any] = {"tp": int((p & (who.found >= 0)).sum()), "fn": int((t & missed).sum()),
+                               "fp": int((p & who.counted & (who.found < 0)).sum()), **unknown_px}
+        if who.pred_masks is not None and who.true_masks is not None:
+            row |= _pixels([m for m, k in zip(who.pred_masks, p, strict=True) if k],
+                           [m for m, k in zip(who.true_masks, t, strict=True) if k], truth.size)
         record["classes"][str(c)] = row
     rows = record["classes"].values()
-    record |= {key: sum(row[key] for row in rows)
-               for key in ("tp", "fp", "fn", *(("overlap", "pred_px", "true_px") if by_masks else ()))}
-    record |= {"n_pred": int(counted.sum()), "n_true": int(wanted.sum()),
-               "left_out": int((known & ~wanted).sum())}
+    pixels = ("overlap", "pred_px", "true_px") if who.pred_masks is not None else ()
+    record |= {key: sum(row[key] for row in rows) for key in ("tp", "fp", "fn", *pixels)}
+    record |= {"n_pred": int(who.counted.sum()), "n_true": int(who.wanted.sum()),
+               "left_out": int((who.known & ~who.wanted).sum())}
     if truth.image_class is not None and truth.image_state != "ignored":
         record["correct"] = int(pred.image_class == truth.image_class and pred.image_state != "ignored")
     return record

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import PIL.Image
 
-from synthgen.geometry import box_ious, cropped, rle_ious
-from synthgen.metrics.accuracy import match, score_image
+from synthgen.geometry import cropped
+from synthgen.metrics.accuracy import LEAST_AREA, matching, score_image
 from synthgen.overlay import (
     REVIEW,
     WRONG,
@@ -235,25 +235,22 @@ def compare(base: Image, truth: Labels, mine: Labels, factor: float, by_pixels: 
     veil(out, truth.ignore, truth.size)
     if by_pixels:
         return _pixels(out, truth, mine)
-    offered = [k for k, s in enumerate(mine.states or ()) if s != "ignored"]
-    wanted = np.array([s != "ignored" for s in truth.states or ()], bool)
-    if mine.masks is not None and truth.masks is not None:
-        overlaps = rle_ious([mine.masks[k] for k in offered], truth.masks, truth.size)
-    else:
-        overlaps = box_ious(mine.boxes[offered], truth.boxes)
-    overlaps = np.where(mine.classes[offered][:, None] == truth.classes[None], overlaps, 0)
-    found, excused = match(overlaps, wanted)
+    who = matching(mine, truth)
     ours, theirs = contours_of(mine, factor), contours_of(truth, factor)
-    missed = [t for t in np.flatnonzero(wanted) if t not in set(found.tolist())]
-    for t in missed:
+    for t in np.flatnonzero(who.missed):
         trace(out, theirs[t], REVIEW, "dashed")
-    for row, k in enumerate(offered):
-        if found[row] >= 0:
+    for row, k in enumerate(who.offered):
+        if who.found[row] >= 0:
             trace(out, ours[k], HITS)
-        elif not excused[row]:
+        elif who.counted[row]:
             trace(out, ours[k], WRONG, "thick")
-    hits, extra = int((found >= 0).sum()), int(((found < 0) & ~excused).sum())
-    return out, f"{hits} of {int(wanted.sum())} found, {extra} made up, {len(missed)} missed"
+    hits = int((who.found >= 0).sum())
+    said = (f"{hits} of {int(who.wanted.sum())} found, {int(who.counted.sum()) - hits} made up, "
+            f"{int(who.missed.sum())} missed")
+    small = int((who.known & ~who.wanted).sum())
+    if small:
+        said += f"; {small} under {LEAST_AREA:g} px {'is' if small == 1 else 'are'} not scored"
+    return out, said
 
 
 def _pixels(out: Image, truth: Labels, mine: Labels) -> tuple[Image, str]:

@@ -37,13 +37,14 @@ def units(job: Job) -> list[Unit]:
     ]
 
 
-def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]:
+def everything(job: Job, writer: Format, waiting: list[str] | None = None) -> Iterator[tuple[card.Source, Sample]]:
     """What is exported: the seed, the synthetic samples, and the pool as far as its labels were accepted.
 
     Each with where this run has it from, since what a sample says of its origin may be of an earlier run.
     Instances that were not accepted become ignored pixels. A format that cannot say "ignored" would turn them into
     background, so for it images that hold any are left out; they wait in `5-label` for a person. So do images that
     are not accepted as a whole: by their class's score (task `classify`), or by the certificate.
+    waiting: takes the ids of images that were left out because this format cannot say "ignored".
     """
     yield from ((("seed", "seed"), sample) for sample in ingest.part(job, "seed"))
     yield from ((("generator", sample.id.rsplit("-", 1)[0]), sample) for sample in screen.kept(job))
@@ -58,6 +59,8 @@ def everything(job: Job, writer: Format) -> Iterator[tuple[card.Source, Sample]]
         sure = only_accepted(labels)
         if len(sure) == len(labels) or getattr(writer, "holds_ignored", False):
             yield ("pool", "pool"), replace(sample, labels=sure)
+        elif waiting is not None:
+            waiting.append(sample.id)
 
 
 def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
@@ -67,15 +70,18 @@ def write(job: Job, writer: Format, name: str, folder: Path) -> list[Loss]:
     name: the format's. Raises: DataError, before anything is written, when the format can hold none of the labels.
     """
     refuse_the_unfit(ingest.part(job, "seed"), writer, name, job.recipe.classes)
-    tally = card.Tally()
+    tally, waiting = card.Tally(), list[str]()
 
     def counted() -> Iterator[Sample]:
-        for number, (source, sample) in enumerate(everything(job, writer), 1):
+        for number, (source, sample) in enumerate(everything(job, writer, waiting), 1):
             tally.add(source, sample)
             job.say(f"export {name}", number, 0)
             yield sample
 
-    losses = writer.write(counted(), folder, job.recipe.classes)
+    losses = list(writer.write(counted(), folder, job.recipe.classes))
+    if waiting:
+        losses.append(Loss("pool images with objects that nobody decided on: left out, since this format cannot say "
+                           "that a part of an image is unknown", len(waiting), waiting[0]))
     images = sum(part.images for part in tally.parts.values())
     told = [{"what": x.what, "count": x.count, "example": x.example} for x in losses]
     write_json(folder / "losses.json", {"images": images, "losses": told})

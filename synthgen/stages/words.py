@@ -15,7 +15,7 @@ HELPED = {
 }
 METRICS = {
     "dice": ("Dice", "overlap of pixels"),
-    "ap50": ("AP50", "objects found, of all found, missed or made up"),
+    "ap50": ("AP50", "objects found at IoU 0.5, of all found, missed or made up: TP / (TP + FP + FN)"),
     "count_error": ("Count error", "objects per image; lower is better"),
     "accuracy": ("Accuracy", "images whose class is right"),
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from synthgen.geometry import labels_from_masks
+from synthgen.metrics.accuracy import score_image
 from synthgen.overlay import REVIEW, Stretch, class_colour, draw, fit_to, sheet, stretch_for
 from synthgen.report.pictures import compare
 from synthgen.types import Labels
@@ -88,6 +89,17 @@ def test_labels_are_told_apart_as_found_made_up_and_missed() -> None:
     assert compare(base, nothing, nothing, factor)[1] == "0 of 0 found, 0 made up, 0 missed"
     boxes_only = replace(mine, masks=None)
     assert compare(base, truth, boxes_only, factor)[1] == said
+
+
+def test_the_caption_counts_what_the_score_counts() -> None:
+    base, factor = fit_to(np.zeros((40, 60, 3), np.uint8), 240)
+    speck = np.zeros((40, 60), bool)
+    speck[30:33, 50:53] = True
+    truth = labels_from_masks(np.stack([square(2, 2), square(2, 20), speck]), [0, 0, 0])
+    mine = labels_from_masks(np.stack([square(3, 2), np.roll(speck, -20, 1)]), [0, 0])
+    record = score_image(mine, truth)
+    assert (record["tp"], record["fp"], record["fn"], record["left_out"]) == (1, 0, 1, 1)
+    assert compare(base, truth, mine, factor)[1] == "1 of 2 found, 0 made up, 1 missed; 1 under 15 px is not scored"
 
 
 def test_a_sheet_holds_pictures_of_different_sizes() -> None:
