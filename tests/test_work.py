@@ -156,6 +156,7 @@ class Axe:
         return chopped
 
 
+@pytest.mark.slow
 def test_killed_anywhere_and_called_with_any_needs_again_the_result_is_whole_and_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +329,7 @@ def test_with_one_worker_jobs_run_here_in_order_and_progress_is_told(tmp_path: P
     assert told == [("write", 0, 2), ("write", 1, 2), ("write", 2, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_job_raises_is_raised_here(workers: int, tmp_path: Path) -> None:
     jobs: list[Any] = [(fails, ("no disk",)), (write_pid, (str(tmp_path), 1)), (write_pid, (str(tmp_path), 2))]
@@ -335,6 +337,7 @@ def test_what_a_job_raises_is_raised_here(workers: int, tmp_path: Path) -> None:
         in_parallel(jobs, workers, silent, "x")
 
 
+@pytest.mark.slow
 def test_with_more_workers_jobs_run_elsewhere_with_one_thread_each_and_the_environment_stays(tmp_path: Path) -> None:
     before = dict(os.environ)
     in_parallel([(write_pid, (str(tmp_path), k)) for k in range(3)], 2, silent, "write")
@@ -366,6 +369,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_end_when_the_process_that_started_them_is_killed_alone(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     parent = subprocess.Popen([sys.executable, str(tmp_path / "sleeper.py"), str(tmp_path)])

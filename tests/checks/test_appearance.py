@@ -69,6 +69,7 @@ def test_images_like_the_real_ones_never_fail_and_name_what_was_measured():
     assert all(not m.hard and m.n == (70, 70) and m.p is not None for m in found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_look_fails_its_own_attribute_softly(kind):
     how, name = PLANTED[kind]

@@ -119,6 +119,7 @@ def test_nothing_to_compare_is_skipped_and_five_images_decide_nothing():
     assert {m.verdict for m in run(evidence(synthetic=modes(5, 1), pool=modes(5, 2))).values()} == {"inconclusive"}
 
 
+@pytest.mark.slow
 def test_real_against_real_hardly_ever_fails():
     """20 runs of 40 against 60 real images, each in both measures."""
     verdicts = [m.verdict for k in range(20) for m in run(evidence(

@@ -103,6 +103,7 @@ def masked(rng, n, together):
     return out
 
 
+@pytest.mark.slow
 def test_objects_that_touch_more_often_fail_touching_and_boxes_are_not_asked():
     found = run(masked(RNG(1), 120, 0.9), masked(RNG(2), 120, 0.2), task="instances", classes=("a",))
     m = found["touching"]

@@ -129,6 +129,7 @@ def drawn(rng, n, offset=0):
     return out
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_under_the_nominal_level(monkeypatch):
     """200 null draws of eight images against eight; each image is measured once."""
     everything = drawn(RNG(3), 60)

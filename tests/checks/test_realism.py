@@ -34,6 +34,7 @@ def families(n, seed, **shifts):
     return {f: rows(n, shifts.get(f, 0), seed=seed + k) for k, f in enumerate(names)}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_told_apart_passes_with_many_images():
     found = run(evidence(synthetic=families(300, 10), pool=families(600, 20), seed=families(40, 30)))
     names = "spectrum", "handcrafted", "encoder"
@@ -86,6 +87,7 @@ def test_without_a_pool_the_seed_is_the_reference():
     assert next(iter(found)) == "spectrum: synthetic against seed"
 
 
+@pytest.mark.slow
 def test_a_bound_fails_passes_or_stays_open():
     far = evidence(synthetic=families(60, 10, encoder=4), pool=families(200, 20), seed=families(40, 30))
     found = run(far, max_auc=0.8)
@@ -164,6 +166,7 @@ def rungs_of(**heights):
             "handcrafted": [Rung(AUTO, 0.8), Rung("hard paste", 0.95)]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bound", "verdict", "allowed"), [
     ("auto", "fail", 0.8), (AUTO, "fail", 0.8), ("hard paste", "pass", 0.95)])
 def test_a_rung_is_a_bound_made_of_ones_own_real_images(bound, verdict, allowed, monkeypatch):
@@ -180,6 +183,7 @@ def test_a_rung_is_a_bound_made_of_ones_own_real_images(bound, verdict, allowed,
     assert other.remedy == "give max_auc a number"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "said"), [(0.45, "name a stronger step"), (1.0, "name a weaker step")])
 def test_a_rung_that_is_never_or_always_told_is_no_bound(height, said, monkeypatch):
     monkeypatch.setattr(Realism, "_ladder", staticmethod(lambda evidence, rng: rungs_of(auto=height)))
@@ -190,6 +194,7 @@ def test_a_rung_that_is_never_or_always_told_is_no_bound(height, said, monkeypat
         assert said in m.why
 
 
+@pytest.mark.slow
 def test_auto_without_a_ladder_passes_nothing():
     found = evidence(synthetic=families(300, 10), pool=families(600, 20), seed=families(40, 30))   # no images at all
     for m in run(found, max_auc="auto", refuse=True).values():

@@ -41,6 +41,7 @@ def measured(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, 
     return found
 
 
+@pytest.mark.slow
 def test_two_datasets_drawn_alike_are_not_refused(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("--junit", "found.xml") == 0
     said = capsys.readouterr().err
@@ -51,6 +52,7 @@ def test_two_datasets_drawn_alike_are_not_refused(pair: Path, capsys: pytest.Cap
     assert int(suite.get("tests", "0")) == len(suite) > 15
 
 
+@pytest.mark.slow
 def test_the_order_and_the_names_of_files_change_no_number(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = measured(capsys)
     samples = list(reversed(tiny_real(16, seed=2)))
@@ -61,6 +63,7 @@ def test_the_order_and_the_names_of_files_change_no_number(pair: Path, capsys: p
     assert [{**m, **names} for m in before] == [{**m, **names} for m in after]
 
 
+@pytest.mark.slow
 def test_a_broken_label_refuses_with_4_and_names_the_file(pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("synthetic")
     Images().write(iter(tiny_real(16, seed=2)), Path("synthetic"), NAMES)       # images whose labels were lost
@@ -83,6 +86,7 @@ def test_different_file_formats_are_told_before_anything_else(pair: Path, capsys
     assert "16 png against 12 jpg" in first["why"]
 
 
+@pytest.mark.slow
 def test_unreadable_images_beyond_what_is_allowed_are_5_and_an_empty_side_is_3(pair: Path) -> None:
     first = sorted(Path("real").rglob("*.png"))[0]
     first.write_bytes(first.read_bytes()[:60])
@@ -108,6 +112,7 @@ def test_strict_refuses_what_cannot_be_told(pair: Path) -> None:
     assert evaluate("-c", "utility", "--strict") == 4
 
 
+@pytest.mark.slow
 def test_the_markdown_for_a_pull_request_is_written_when_it_passes_and_when_it_is_refused(
         pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("--markdown", "found.md") == 0

@@ -152,6 +152,7 @@ export: [lines]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["validate", "r.yaml"], ["cat", "r.yaml"],
                                   ["ls"], ["validate", "--help"]], ids=" ".join)
 def test_a_light_command_imports_nothing_heavy(args: list[str], tmp_path: Path) -> None:
@@ -164,6 +165,7 @@ def test_a_light_command_imports_nothing_heavy(args: list[str], tmp_path: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_our_own_plug_ins_are_validated_without_torch(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.partition("generate:")[0] + "generate: [{name: a}]\n")
     code = ("import sys; from synthgen.cli import main; code = main(['validate', 'r.yaml']); "

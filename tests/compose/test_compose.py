@@ -95,6 +95,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None
     assert plugins.problems(Compose, options)
 
 
+@pytest.mark.slow
 def test_sample_k_does_not_depend_on_what_else_the_bank_was_asked_for() -> None:
     generator = Compose(layout="warp")
     generator.fit(tiny_real(4), [], tiny_context(Path()))
@@ -104,6 +105,7 @@ def test_sample_k_does_not_depend_on_what_else_the_bank_was_asked_for() -> None:
     assert digest(next(iter(generator.sample([9 << 8])))) == alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", ["inpaint", "keep"])
 def test_blends_that_share_a_layout_are_what_each_is_alone(background: Any) -> None:
     generator = Compose(layout="shape", background=(background,), blend=("poisson", "add", "feather", "hard"))
@@ -317,6 +319,7 @@ def noisy_discs(seed: int, sigma: float = 6.0) -> Sample:
     return Sample(f"disc-{seed}", np.repeat(grey[..., None], 3, 2), labels_from_ids(ids, dict.fromkeys(range(1, 6), 0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blend", ["add", "feather", "gaussian", "poisson"])
 @pytest.mark.parametrize("layout", ["resample", "shape", "warp"])
 def test_composites_have_the_noise_of_real_images_inside_objects_and_outside(blend: Any, layout: Any) -> None:

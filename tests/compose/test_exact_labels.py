@@ -89,6 +89,7 @@ def whole(thing: Placed, size: tuple[int, int]) -> Any:
     return out[400 : 400 + size[0], 400 : 400 + size[1]]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.sampled_from(LAYOUTS), SIZES, st.sampled_from([0.0, 0.15, 0.7]), SEEDS)
 def test_labels_are_what_was_painted_to_the_pixel(

@@ -58,6 +58,7 @@ def test_what_has_masks_or_no_labels_stays_as_it_is() -> None:
         assert outlined(one) is one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"layout": "shape"}, {"layout": "resample", "background": ("keep",)}])
 def test_composites_of_boxes_have_boxes_alone_and_keep_a_generators_promises(options: dict[str, str]) -> None:
     check_generator(Compose(**options), [boxes_alone(s) for s in tiny_real(3)], "detect")

@@ -59,6 +59,7 @@ def test_every_labelling_function_keeps_its_promises(name: str) -> None:
     check_function(built("functions", name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", generators())
 def test_every_generator_keeps_its_promises(name: str) -> None:
     check_generator(built("generators", name), tiny_real(3))
@@ -87,6 +88,7 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names("features"))
 def test_every_feature_extractor_keeps_its_promises(name: str, request: pytest.FixtureRequest) -> None:
     if name == "transformers":

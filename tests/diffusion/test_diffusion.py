@@ -111,6 +111,7 @@ def test_classes_can_be_told_apart_in_what_was_learned(tmp_path: Path) -> None:
     assert np.mean(right) >= 0.75
 
 
+@pytest.mark.slow
 def test_a_changed_seed_of_the_run_trains_another_network(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -119,6 +120,7 @@ def test_a_changed_seed_of_the_run_trains_another_network(tmp_path: Path) -> Non
     assert bytes_of(a) != bytes_of(b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "size"), [(1, (37, 211)), (4, (64, 80)), (1, (9, 12))])
 def test_odd_sizes_and_a_single_image_are_learned_from(tmp_path: Path, seed: int, size: tuple[int, int]) -> None:
     generator = Diffusion(**TINY, layout=("resample",))
@@ -136,6 +138,7 @@ def test_a_training_that_only_copies_is_refused_with_what_to_do(
         fitted(tiny_context(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_alarm_ends_the_training_before_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alarms = iter(["", "copying: as the test wants"])
     monkeypatch.setattr(Watch, "alarm", property(lambda self: next(alarms)))

@@ -104,6 +104,7 @@ def test_an_encoder_needs_a_pool_and_to_be_fitted(kind: type[PoolSsl] | type[Ran
             call()
 
 
+@pytest.mark.slow
 def test_few_pool_images_are_told_and_leave_weights_random_only_where_the_recipe_says_so(
         pool: list[Sample], tmp_path: Path) -> None:
     told, fell, floor = PoolSsl(steps=2), PoolSsl(steps=2, few="random-conv"), RandomConv(nets=1)
@@ -119,6 +120,7 @@ def test_few_pool_images_are_told_and_leave_weights_random_only_where_the_recipe
     assert "note" not in many.identity()
 
 
+@pytest.mark.slow
 def test_options_and_pool_are_in_the_identity_through_the_weights(pool: list[Sample], tmp_path: Path) -> None:
     found = set()
     for extractor, images in ((PoolSsl(steps=2), pool), (PoolSsl(steps=3), pool), (PoolSsl(steps=2), pool[1:])):

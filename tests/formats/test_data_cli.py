@@ -250,6 +250,7 @@ def test_parts_that_make_no_sense_are_a_usage_error(good: Path, tmp_path: Path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported() -> None:
     import subprocess
     import sys

@@ -55,6 +55,7 @@ def test_solid_outlines_come_back_exactly_from_yolo(solid_masks: Any, sample: Ma
     assert Yolo().classes(tmp_path / "out") == list(class_names)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([0.1, 0.5, 0.9]), st.integers(0, 2**32))
 def test_any_pixels_come_back_or_yolo_reports_a_loss(h: int, w: int, share: float, seed: int) -> None:
@@ -70,6 +71,7 @@ def test_any_pixels_come_back_or_yolo_reports_a_loss(h: int, w: int, share: floa
     assert bool(losses) == (found.labels.masks != one.labels.masks)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 4), st.integers(0, 2**32))
 @pytest.mark.parametrize("name", ["coco", "coco polygons", "shards", "cvat", "labelstudio"])

@@ -97,6 +97,7 @@ def test_boxes_are_cut_to_the_image_and_empty_ones_left_out(server, tmp_path):
     check_function(chat(server, tmp_path), "detect")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reply", "why"), [
     (b"no json", "no such answer"), (b"{}", "no such answer"), (b"[]", "no such answer"), ({}, "cannot tell"),
     ({"boxes": [{"class": "cat", "box": [0, 0, 1, 1]}]}, "no such answer"), ({"boxes": 3}, "no such answer"),

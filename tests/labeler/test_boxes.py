@@ -105,6 +105,7 @@ def test_generalised_iou_is_iou_for_nested_boxes_and_less_for_others() -> None:
     assert float(giou_of_sides(sides[:1], sides[2:])) == pytest.approx(both / union - (14 * 12 - union) / (14 * 12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", range(8))
 def test_a_turned_picture_has_the_turned_boxes(k: int) -> None:
     network = build(Shape(classes=2, width=8, boxes=True, scale=6.0), "random", seed=3)

@@ -60,6 +60,7 @@ def seams(labeler: CompactLabeler, image: Any, tile: int, monkeypatch: pytest.Mo
     return float(np.abs(change).mean()), float(max(jumps))
 
 
+@pytest.mark.slow
 def test_tiles_leave_no_seams(labeler: CompactLabeler, monkeypatch: pytest.MonkeyPatch) -> None:
     # The same at a quarter of the size: tiles of 128 that overlap by 96, as those of 512 do. The picture is alike
     # everywhere, since the network's group norms look at all of a tile.
@@ -82,6 +83,7 @@ def test_a_turned_picture_has_the_turned_labels(labeler: CompactLabeler) -> None
     assert np.allclose(np.rot90(-straight[5], axes=(0, 1)), turned[4], atol=1e-3), "dx upwards is −dy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["instances", "segment", "classify"])
 def test_images_of_any_size_are_labelled_and_the_same_way_again(task: Any) -> None:
     mine = CompactLabeler(random_network(task != "classify"), Settings(task, CLASSES, side=32))

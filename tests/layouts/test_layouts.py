@@ -107,6 +107,7 @@ def test_objects_of_one_pixel_and_of_the_whole_image_can_be_laid_out(
     assert name == "warp" or seen == {0, 1}
 
 
+@pytest.mark.slow
 def test_as_many_objects_touch_as_is_asked_for_and_the_rest_keep_their_distance(seed: Survey) -> None:
     def share_touching(touching: float) -> float:
         model, found = layout_model("resample", seed, (1.0, 1.0), touching), []
@@ -138,6 +139,7 @@ def drawn(shape: tuple[int, int, int]) -> Any:
     return mask
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(MASKS, st.sampled_from([0.0, 90.0, 180.0, 270.0]), st.booleans())
 def test_a_quarter_turn_copies_every_pixel_and_maps_each_back_to_where_it_was(

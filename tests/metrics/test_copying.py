@@ -81,6 +81,7 @@ def test_real_images_are_called_copies_no_more_often_than_promised() -> None:
     assert np.mean(flags) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_noisy_turned_copies_are_flagged_and_others_are_not(share: float) -> None:
     caught, innocent = [], []

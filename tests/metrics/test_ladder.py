@@ -27,6 +27,7 @@ def photographs(n: int, seed: int, size: int = 64) -> list[np.ndarray]:
     return out
 
 
+@pytest.mark.slow
 def test_a_stronger_step_is_easier_to_tell() -> None:
     found = ladder(photographs(120, 0), 64, rng_of(0))
     assert set(found) == set(FAMILIES)
@@ -46,6 +47,7 @@ def test_too_few_images_are_refused() -> None:
         ladder(photographs(12, 0), 64, rng_of(0))
 
 
+@pytest.mark.slow
 def test_the_order_of_files_changes_no_digit_and_the_seed_does() -> None:
     images = photographs(44, 5, 48)
     turned = [images[k] for k in rng_of(9).permutation(44)]
@@ -74,6 +76,7 @@ def test_the_rung_just_below_is_named() -> None:
     assert "as easy to tell as real images after b (AUC 0.70)" in in_words(0.8, rungs)
 
 
+@pytest.mark.slow
 def test_realism_says_in_words_how_far_synthetic_images_are_from_real_ones() -> None:
     def saved(image: np.ndarray) -> np.ndarray:
         out = io.BytesIO()

@@ -69,6 +69,7 @@ def test_a_shifted_mask_is_told_from_one_in_place(by):
     assert fit(picture(mask), np.roll(mask, by, (0, 1))).p > 0.05
 
 
+@pytest.mark.slow
 def test_the_p_is_valid_where_masks_ignore_the_image():
     rng = RNG(1)
     p = []

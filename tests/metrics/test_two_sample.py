@@ -44,6 +44,7 @@ def test_auc_equals_sklearn_with_ties():
         assert auc(a, b) == pytest.approx(metrics.roc_auc_score(truth, np.r_[a, b]))
 
 
+@pytest.mark.slow
 def test_the_permutation_p_is_uniform_under_the_null():
     rng = np.random.default_rng(3)
     draws = ((rng.normal(size=(15, 8)), rng.normal(size=(60, 8))) for _ in range(300))
@@ -63,6 +64,7 @@ def test_a_shift_is_found_and_the_interval_excludes_chance(d):
     assert found >= 9
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_probes_own_auc_near_chance():
     """Scores share training rows: without widening, coverage at the null was 0.83 instead of 0.95."""
     rng = np.random.default_rng(5)
@@ -141,6 +143,7 @@ def test_mmd_is_its_definition_and_powerful():
     assert mmd2_u(np.ones((5, 2)), np.ones((5, 2)), rng, 19).p == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [False, True])
 def test_the_p_over_five_bandwidths_is_uniform_under_the_null(few, monkeypatch):
     """Testing five bandwidths at 5 % each would reject far more often; drawing from large sets keeps it exact too."""
@@ -214,6 +217,7 @@ def test_mmd_refuses_bad_input(a, b, said):
         mmd2_u(a, b, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_four_hundred_against_four_thousand_takes_seconds():
     rng = np.random.default_rng(11)
     start = time.perf_counter()

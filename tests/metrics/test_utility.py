@@ -28,6 +28,7 @@ def planted(rng, S, N, by_seed, by_image, rest, level=0.7):
     return Scores(num, np.ones((S, N)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("S", "N", "by_seed", "by_image"), [(5, 8, 0.02, 0.1), (5, 200, 0.02, 0.1),
                                                             (3, 20, 0.05, 0.05), (5, 4, 0.02, 0.1)])
 def test_the_interval_covers_the_truth_whether_seeds_or_images_scatter(S, N, by_seed, by_image):

@@ -68,6 +68,7 @@ def test_images_of_one_size_share_a_batch_and_come_back_in_order() -> None:
     assert pipe.calls == [3, 1, 3]
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_batches_are_halved_and_stay_small() -> None:
     pipe = Pipe(2)
     one = drawer(pipe, batch=8)
@@ -79,6 +80,7 @@ def test_when_memory_runs_out_batches_are_halved_and_stay_small() -> None:
     assert pipe.saved == []
 
 
+@pytest.mark.slow
 def test_when_one_image_has_no_room_the_model_is_offloaded() -> None:
     pipe = Pipe(0, gain=1)
     assert shades(drawer(pipe, batch=2, device="cuda").draw(orders(3))) == [0, 1, 2]
@@ -86,6 +88,7 @@ def test_when_one_image_has_no_room_the_model_is_offloaded() -> None:
     assert pipe.calls == [2, 1, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError,
                                    lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
                                    lambda: RuntimeError("MPS backend out of memory")])
@@ -124,6 +127,7 @@ def test_a_real_pipeline_that_runs_out_of_memory_gives_the_same_samples(
     assert sizes[:4] == [4, 2, 1, 1]
 
 
+@pytest.mark.slow
 def test_slicing_attention_on_the_cpu_leaves_the_picture_as_it_was_up_to_a_grey_level(
         make: Make, plain: Path, tmp_path: Path) -> None:
     images = []
@@ -203,6 +207,7 @@ def test_settings_that_a_pipeline_does_not_take_are_refused(settings: dict[str, 
         Drawer(Pipeline(Pipe(1), takes, 8, 8, 64, {"num_inference_steps": 50}), Settings(**settings), 1, "cpu")
 
 
+@pytest.mark.slow
 def test_a_negative_prompt_reaches_the_model(make: Make, plain: Path, tmp_path: Path) -> None:
     found = []
     for negative in ("", "{class} in rain"):

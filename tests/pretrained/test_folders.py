@@ -61,6 +61,7 @@ def test_weights_that_are_a_pickle_are_refused_with_the_way_out(
         assert word in said
 
 
+@pytest.mark.slow
 def test_a_pickle_beside_safetensors_is_not_read_and_disturbs_nobody(copy: Path, tmp_path: Path, make: Make) -> None:
     before = weights_hash(copy)
     (copy / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"no pickle at all")
@@ -282,6 +283,7 @@ def test_a_repository_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatc
             fetched("some/model", COMMIT, pipeline=True)
 
 
+@pytest.mark.slow
 def test_a_generator_on_the_hub_is_fitted_from_the_cache(
         plain: Path, control: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda repo, **told: plain)

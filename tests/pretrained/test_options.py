@@ -70,6 +70,7 @@ def test_options_of_a_recipe_are_taken_as_they_stand() -> None:
     assert json.dumps(found)
 
 
+@pytest.mark.slow
 def test_naming_the_plug_in_imports_no_heavy_library() -> None:
     code = ("import sys, synthgen_pretrained as p; from synthgen import plugins; plugins.schema(p.Pretrained); "
             "p.Pretrained(model='x'); "

@@ -63,6 +63,7 @@ def test_in_larger_batches_only_the_last_digits_move(make: Make, plain: Path) ->
     check_generator(make(model=plain, batch=3), tiny_real(2), tolerance=1)
 
 
+@pytest.mark.slow
 def test_one_seed_image_is_enough(make: Make, plain: Path, tmp_path: Path) -> None:
     real = tiny_real(1, (24, 32))
     for sample in drawn(make(model=plain), real, 2, tmp_path):
@@ -115,6 +116,7 @@ def test_a_controlnet_moves_the_picture_as_the_layout_says(
     assert len({digest(s) for s in (shown, blind, lines)}) == 3
 
 
+@pytest.mark.slow
 def test_an_empty_layout_is_drawn_and_labelled_empty(make: Make, plain: Path, control: Path, tmp_path: Path) -> None:
     generator = make(model=plain, mode="controlnet", controlnet=control, density=(0.001, 0.001), layout="resample")
     for sample in drawn(generator, tiny_real(1, (24, 24)), 2, tmp_path):
@@ -153,6 +155,7 @@ def test_strength_is_the_share_of_the_steps_that_are_taken(
     assert len(seen) == passes
 
 
+@pytest.mark.slow
 def test_noise_is_put_back_where_the_model_painted(make: Make, plain: Path, tmp_path: Path) -> None:
     real = [replace(s, image=np.clip(s.image + rng_of(1).normal(0, 12, s.image.shape), 0, 255).astype(np.uint8))
             for s in tiny_real(1, (32, 32))]
@@ -168,6 +171,7 @@ def test_seeds_of_one_image_make_other_pictures(make: Make, plain: Path, tmp_pat
     assert len({digest(s) for s in samples}) == 3
 
 
+@pytest.mark.slow
 def test_torchs_global_randomness_is_left_alone(make: Make, plain: Path, tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     drawn(make(model=plain, lora={"steps": 1}), tiny_real(1, (24, 32)), 1, tmp_path)

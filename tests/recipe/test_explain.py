@@ -17,6 +17,7 @@ from synthgen.recipe.sections import fields_of, sections
 pytestmark = pytest.mark.usefixtures("fake_plugins")
 
 
+@pytest.mark.slow
 def test_every_key_of_every_section_has_a_help_text() -> None:
     for path, model in [("", Recipe), *sections()]:
         for key in fields_of(model):

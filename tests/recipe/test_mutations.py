@@ -77,6 +77,7 @@ def test_the_recipe_to_be_mutated_is_valid_and_has_every_section(full: str, fold
     assert len(keys_in(full)) > 60
 
 
+@pytest.mark.slow
 def test_every_misspelt_key_is_told_once_at_its_place_with_the_right_word(full: str, folder: Path) -> None:
     lines = full.split("\n")
     for key in keys_in(full):
@@ -91,6 +92,7 @@ def test_every_misspelt_key_is_told_once_at_its_place_with_the_right_word(full: 
         assert word in problems[0].allowed
 
 
+@pytest.mark.slow
 def test_every_deleted_key_is_optional_or_told_at_its_parent(full: str, folder: Path) -> None:
     lines = full.split("\n")
     for key in keys_in(full):
@@ -127,6 +129,7 @@ def test_every_deleted_key_is_optional_or_told_at_its_parent(full: str, folder: 
         assert [p.line for p in told] == [parent + 1], (key, problems)
 
 
+@pytest.mark.slow
 def test_every_value_of_a_wrong_type_is_told_in_its_line(full: str, folder: Path) -> None:
     lines = full.split("\n")
     for key in keys_in(full):
@@ -141,6 +144,7 @@ def test_every_value_of_a_wrong_type_is_told_in_its_line(full: str, folder: Path
         assert key.line + 1 in [p.line for p in problems], (key, problems)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), st.text(
     st.sampled_from(":-{}[]*&!|>'\"#%@`,? \n\t~=<$0aé\x07"), max_size=4)), min_size=1, max_size=4))

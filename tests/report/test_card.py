@@ -146,6 +146,7 @@ def test_the_card_names_what_decides_the_bytes_and_neither_a_time_nor_a_place(ex
     assert key_of(unit.needs) in (folder / "DATASET_CARD.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["coco", "yolo", "masks", "shards"])
 def test_the_same_run_gives_the_same_bytes_elsewhere_and_our_readers_still_read_them(
         exported: Any, tmp_path: Path, name: str) -> None:
@@ -317,6 +318,7 @@ def test_the_faces_say_where_the_dataset_is_or_that_there_is_none_and_why(fabric
     assert where(facts, "..") == "There is no dataset: the recipe names no format under export."
 
 
+@pytest.mark.slow
 def test_the_summary_counts_the_files_that_were_left_out_and_says_where_their_list_is(fabricate: Fabricate) -> None:
     from synthgen.report import write_report
 

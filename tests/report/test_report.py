@@ -61,6 +61,7 @@ def page_of(folder: Path) -> tuple[str, Page]:
     return text, Page(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["instances", "segment", "detect", "classify"])
 def test_the_page_is_one_small_offline_file_without_scripts(fabricate: Fabricate, task: str) -> None:
     text, page = page_of(fabricate(task=task, classes=HOSTILE))
@@ -75,6 +76,7 @@ def test_the_page_is_one_small_offline_file_without_scripts(fabricate: Fabricate
     assert page.tags.count("img") >= 4
 
 
+@pytest.mark.slow
 def test_names_that_are_markup_are_shown_as_they_are_written(fabricate: Fabricate) -> None:
     text, page = page_of(fabricate(classes=HOSTILE))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -99,11 +101,13 @@ def test_a_picture_is_small_on_both_sides_whatever_its_image(height: int, width:
         assert (np.asarray(opened) > 150).any(), "the image itself is on it"
 
 
+@pytest.mark.slow
 def test_ids_in_the_page_are_there_once(fabricate: Fabricate) -> None:
     _, page = page_of(fabricate(classes=HOSTILE))
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(fabricate: Fabricate, tmp_path: Path) -> None:
     folder = fabricate()
     report = write_report(load_run(folder)).parent
@@ -114,6 +118,7 @@ def test_the_same_run_gives_the_same_bytes(fabricate: Fabricate, tmp_path: Path)
     assert set(first) == {"index.html", "report.json", "summary.md"}
 
 
+@pytest.mark.slow
 def test_the_head_says_the_verdict_then_three_reasons_then_what_this_n_can_show(fabricate: Fabricate) -> None:
     _, page = page_of(fabricate())
     head = page.text[:page.text.index("Pictures Scores")]
@@ -123,6 +128,7 @@ def test_the_head_says_the_verdict_then_three_reasons_then_what_this_n_can_show(
     assert "about 31 test images (now 4) would settle it" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("utility", "verdict", "said"), [
     ("HELPS", "pass", "PASS Synthetic data helped"),
     ("NON-INFERIOR", "pass", "PASS Synthetic data did no harm, but was not shown to help"),
@@ -135,6 +141,7 @@ def test_the_first_line_says_whether_synthetic_data_helped(
     assert said in page.text[:400]
 
 
+@pytest.mark.slow
 def test_a_refused_run_says_why_first_and_what_to_do_and_offers_no_dataset(fabricate: Fabricate) -> None:
     folder = fabricate(verdict="fail", utility="INCONCLUSIVE")
     _, page = page_of(folder)
@@ -152,6 +159,7 @@ def test_a_run_without_pool_test_and_synthetic_data_gets_a_page(fabricate: Fabri
     assert "Take the dataset: 14 images as coco." in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", ["0", "0-ingest", "1-generate", "2-filter", "4-train", "5-label", "6-evaluate"])
 def test_an_unfinished_run_gets_a_page_that_says_how_to_go_on(fabricate: Fabricate, until: str) -> None:
     folder = fabricate(until=until)
@@ -175,6 +183,7 @@ def test_what_an_earlier_recipe_left_behind_is_not_told_as_this_run(fabricate: F
     assert "AP50 is 0.6" not in page.text
 
 
+@pytest.mark.slow
 def test_test_images_stand_beside_the_labels_they_got_where_these_were_kept(fabricate: Fabricate) -> None:
     _, page = page_of(fabricate())
     assert re.search(r"\d of \d found, 0 made up, 1 missed", page.text)

@@ -51,6 +51,7 @@ def four(folder: Path) -> None:
         rounds.add(folder / "people", {"decisions": str(k), "5-label": "k" * 64}, round_of(**more))
 
 
+@pytest.mark.slow
 def test_without_rounds_and_with_one_that_nobody_decided_anything_in_the_page_is_as_it_was(
     fabricate: Fabricate,
 ) -> None:
@@ -62,6 +63,7 @@ def test_without_rounds_and_with_one_that_nobody_decided_anything_in_the_page_is
     assert json.loads((folder / "report" / "report.json").read_text())["loop"] is None
 
 
+@pytest.mark.slow
 def test_four_rounds_are_four_rows_two_charts_and_a_sentence_in_page_summary_and_json(fabricate: Fabricate) -> None:
     folder = fabricate()
     four(folder)
@@ -85,6 +87,7 @@ def test_four_rounds_are_four_rows_two_charts_and_a_sentence_in_page_summary_and
     assert not loop["unfinished"]
 
 
+@pytest.mark.slow
 def test_the_charts_are_against_minutes_or_against_rounds_where_nobody_spent_any(fabricate: Fabricate) -> None:
     folder = fabricate()
     four(folder)

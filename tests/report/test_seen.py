@@ -191,6 +191,7 @@ def found_benchmark() -> dict[str, Any]:
             "comparisons": [compared], "equivalents": []}
 
 
+@pytest.mark.slow
 def test_a_page_with_everything_is_escaped_offline_and_in_order(fabricate: Fabricate, measured: Measured) -> None:
     folder = fabricate()
     flag = {"id": "paste-000002", "reason": HOSTILE, "score": 0.1, "nearest": "seed-000001"}

@@ -74,6 +74,7 @@ def test_the_arms_are_those_of_the_recipe() -> None:
         Augment(transforms)
 
 
+@pytest.mark.slow
 def test_every_arm_learns_from_what_its_name_says(project: Any, notes: list[dict[str, Any]]) -> None:
     bench, _ = run(project, "generate.a.varied=false")             # six doubles: one is kept
     job = job_in(bench, Cell(None, 7))
@@ -100,6 +101,7 @@ def test_every_arm_learns_from_what_its_name_says(project: Any, notes: list[dict
     assert both["weights"][pool].sum() == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_arms_of_one_seed_start_alike_and_seeds_differ(project: Any, notes: list[dict[str, Any]]) -> None:
     bench, _ = run(project)
     for seed in (7, 8):
@@ -109,6 +111,7 @@ def test_arms_of_one_seed_start_alike_and_seeds_differ(project: Any, notes: list
     assert not np.array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_twice_and_what_is_added_is_all_that_is_trained(
     project: Any, notes: list[dict[str, Any]]
 ) -> None:
@@ -197,6 +200,7 @@ def test_the_pool_is_a_need_of_trainings_that_look_at_it_and_of_no_other(
     assert needs()["pool"] != asked["pool"]
 
 
+@pytest.mark.slow
 def test_the_answer_is_in_the_first_line_and_every_figure_comes_with_an_interval(
     project: Any, notes: list[dict[str, Any]]
 ) -> None:
@@ -220,12 +224,14 @@ def test_the_answer_is_in_the_first_line_and_every_figure_comes_with_an_interval
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_few_seeds_decide_nothing(project: Any, notes: list[dict[str, Any]]) -> None:
     found = analyse(run(project)[0])
     assert {c["verdict"] for c in found["comparisons"]} == {"INCONCLUSIVE"}
     assert words.first_line(found).endswith("2 seeds are too few to decide anything.")
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_answer_first_and_writes_figures_and_a_page(
     project: Any, notes: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

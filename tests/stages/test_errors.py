@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 
 from synthgen.cli import main
 from synthgen.metrics.label_errors import ranked
@@ -14,6 +15,7 @@ from synthgen.run import job_of
 from synthgen.stages import errors, ingest
 
 
+@pytest.mark.slow
 def test_errors_are_ranked_of_every_seed_image_and_made_once(project: Any) -> None:
     project.run(until="errors")
     rows, facts = project.json("5-errors/errors.json"), project.json("5-errors/summary.json")
@@ -36,6 +38,7 @@ def test_without_folds_or_when_it_is_off_there_is_no_unit(project: Any) -> None:
     assert errors.units(job_of(project.load("train.calibration_folds=1"))) == []
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_the_report_shows_it(project: Any, capsys: Any) -> None:
     project.run(until="errors")
     rows = project.json("5-errors/errors.json")
@@ -51,6 +54,7 @@ def test_the_command_prints_the_table_and_the_report_shows_it(project: Any, caps
     assert "These are proposals" in page
 
 
+@pytest.mark.slow
 def test_a_label_that_was_planted_wrong_is_on_top_and_stays_in_the_seed(project: Any, capsys: Any) -> None:
     file = project.folder / "seed" / "annotations.json"
     if not file.exists():
@@ -68,6 +72,7 @@ def test_a_label_that_was_planted_wrong_is_on_top_and_stays_in_the_seed(project:
     assert sum(len(s.labels) for s in ingest.part(job_of(project.load()), "seed")) == len(truth["annotations"])
 
 
+@pytest.mark.slow
 def test_without_errors_the_command_says_what_to_change(project: Any, capsys: Any) -> None:
     project.run("label.errors=false", until="train")
     assert main(["errors", str(project.run_folder)]) == 3

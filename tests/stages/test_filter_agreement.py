@@ -203,6 +203,7 @@ def lost_objects(samples: dict[str, tuple[Sample, Labels | None]]) -> list[float
     return out
 
 
+@pytest.mark.slow
 def test_of_right_labels_no_more_is_lost_than_of_real_ones(line: Any) -> None:
     line.change(generate=made("right", count=60))
     summary, samples = filtered(line)
@@ -217,6 +218,7 @@ def test_of_right_labels_no_more_is_lost_than_of_real_ones(line: Any) -> None:
             assert set(left.masks) <= set(sample.labels.masks)
 
 
+@pytest.mark.slow
 def test_labels_that_lie_beside_their_objects_cost_the_image(line: Any) -> None:
     line.change(generate=made("shifted"))
     summary, _ = filtered(line)
@@ -228,6 +230,7 @@ def test_labels_that_lie_beside_their_objects_cost_the_image(line: Any) -> None:
     assert len(rows) == 24 - summary["kept"] == summary["generators"]["x"]["images lost"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["missing", "swapped"])
 def test_an_object_that_the_image_does_not_show_as_labelled_is_dropped_and_its_pixels_ignored(
     kind: str, line: Any
@@ -240,6 +243,7 @@ def test_an_object_that_the_image_does_not_show_as_labelled_is_dropped_and_its_p
     assert summary["reasons"]["instance: labelers that learned from real images do not find it"] >= 20
 
 
+@pytest.mark.slow
 def test_an_object_that_the_labels_do_not_have_becomes_ignored_background(line: Any) -> None:
     line.change(generate=made("extra"))
     summary, samples = filtered(line)
@@ -248,6 +252,7 @@ def test_an_object_that_the_labels_do_not_have_becomes_ignored_background(line: 
     assert summary["reasons"]["pixel: labelers that learned from real images dispute its label"] > 1000
 
 
+@pytest.mark.slow
 def test_what_was_ignored_before_stays_ignored_and_empty_images_pass(line: Any) -> None:
     line.change(generate=made("cut", "empty"))
     _, samples = filtered(line)
@@ -261,6 +266,7 @@ def test_what_was_ignored_before_stays_ignored_and_empty_images_pass(line: Any) 
             assert left.ignore is None
 
 
+@pytest.mark.slow
 def test_labels_known_by_construction_are_not_asked_about(line: Any) -> None:
     line.change(generate=made("shifted", exact=True))
     summary, _samples = filtered(line)
@@ -281,6 +287,7 @@ class Case:
     overrides: tuple[str, ...] = ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case("calibration_folds is 0", folds=0), Case("calibration_folds is 1", folds=1),
                                   Case("more than one image", images=1), Case("LEARNS = True", use="unsaid"),
                                   Case("agreement is off", overrides=("filter.agreement=off",))], ids=lambda c: c.why)
@@ -303,6 +310,7 @@ def test_what_nobody_could_be_asked_about_is_kept_and_said_and_not_passed(case: 
     assert main(["run", str(line.recipe), *(x for o in case.overrides for x in ("-S", o))]) == 4
 
 
+@pytest.mark.slow
 def test_labelers_that_do_not_say_how_sure_they_are_judge_instances_and_images(line: Any) -> None:
     line.change(generate=made("right", "shifted", count=40), train={"use": "threshold", "calibration_folds": 3})
     summary, samples = filtered(line)
@@ -331,6 +339,7 @@ def test_folds_that_hold_nothing_out_are_left_aside(line: Any) -> None:
     assert filtered(line)[0]["agreement"]["labelers"] == 2
 
 
+@pytest.mark.slow
 def test_a_class_that_no_real_image_shows_is_not_judged_and_that_is_not_passed(line: Any) -> None:
     writer = plugins.build("formats", "coco", {})
     writer.write(tiny_real(8, seed=1, classes=1), line.folder / "one", ["class 0", "class 1"])
@@ -345,6 +354,7 @@ def test_a_class_that_no_real_image_shows_is_not_judged_and_that_is_not_passed(l
     assert summary["classes"]["before"]["class 1"]["instances"] == 6
 
 
+@pytest.mark.slow
 def test_a_generator_that_loses_nearly_all_is_refused_before_anything_is_trained(
     line: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,6 +368,7 @@ def test_a_generator_that_loses_nearly_all_is_refused_before_anything_is_trained
     assert "images of generator x" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_where_all_are_rejected_the_line_goes_on_to_the_screen(line: Any, capsys: pytest.CaptureFixture[str]) -> None:
     line.change(generate=made("shifted"), filter={"max_lost": 0.05})
     assert main(["run", str(line.recipe)]) == 4
@@ -366,6 +377,7 @@ def test_where_all_are_rejected_the_line_goes_on_to_the_screen(line: Any, capsys
     assert "24 of 24 images of generator x" in said or "no synthetic sample is left" in said
 
 
+@pytest.mark.slow
 def test_a_generator_that_loses_over_half_warns(line: Any) -> None:
     line.change(generate=made("shifted", "shifted", "right", count=60))
     verdict = line.run()
@@ -373,6 +385,7 @@ def test_a_generator_that_loses_over_half_warns(line: Any) -> None:
     assert (lost["verdict"], verdict["verdict"]) == ("warn", "warn")
 
 
+@pytest.mark.slow
 def test_classes_are_counted_before_and_after(line: Any) -> None:
     line.change(generate=made("missing", "shifted"))
     summary, samples = filtered(line)
@@ -386,6 +399,7 @@ def test_classes_are_counted_before_and_after(line: Any) -> None:
     assert mine["images"] - mine["images lost"] == mine["images kept"] == summary["kept"]
 
 
+@pytest.mark.slow
 def test_hard_samples_are_shown_more_often_until_they_have_their_share(line: Any) -> None:
     line.change(generate=made("right", "right", "empty", count=60), filter={"keep_hard": 0.6})
     summary, _ = filtered(line)
@@ -402,6 +416,7 @@ def test_hard_samples_are_shown_more_often_until_they_have_their_share(line: Any
     assert len({r["weight"] for r in line.json("3-mix/index.json")["samples"] if r["kind"] == "synthetic"}) == 1
 
 
+@pytest.mark.slow
 def test_resampling_shows_layouts_of_hard_classes_more_often(line: Any) -> None:
     line.change(generate=made("right", "empty", count=30), filter={"resample": "hardness", "keep_hard": 0})
     _, samples = filtered(line)
@@ -413,6 +428,7 @@ def test_resampling_shows_layouts_of_hard_classes_more_often(line: Any) -> None:
     assert np.mean(full + bare) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_filter_needs_the_committee_only_where_it_may_be_asked(line: Any) -> None:
     def after(*overrides: str) -> set[str]:
         (unit,) = filter.units(job_of(line.load(*overrides)))
@@ -427,6 +443,7 @@ def test_the_filter_needs_the_committee_only_where_it_may_be_asked(line: Any) ->
     assert steps["2-filter"] is None
 
 
+@pytest.mark.slow
 def test_neither_the_batch_nor_a_second_run_changes_a_byte(
     line: Any, monkeypatch: pytest.MonkeyPatch, tree: Callable[[Path], dict[str, bytes]]
 ) -> None:
@@ -465,6 +482,7 @@ def test_an_image_that_labelers_do_not_take_for_its_class_is_rejected() -> None:
     assert all(bar.at <= 0.5 for bar in known.instances.values())
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_was_lost_and_what_real_images_would_lose(line: Any) -> None:
     line.change(generate=made("right", "missing", "shifted", count=20))
     line.run(until="filter")
