@@ -24,7 +24,7 @@ EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 class Watch:
-    """Shows what is said; also what child processes say through files in `folder`."""
+    """Shows what is said, thing by thing; also what child processes say through files in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +42,8 @@ class Watch:
         )
         self.tasks: dict[str, TaskID] = {}
         self.begun: dict[str, tuple[float, float]] = {}
-        self.told = time.monotonic()
+        self.told: dict[str, float] = {}  # when a line told of each thing, or when it began
+        self.seen: dict[str, str] = {}  # what stood in each file at the last look
         self.lock = threading.Lock()
         self.stop = threading.Event()
 
@@ -75,8 +76,8 @@ class Watch:
                 if total and done >= total:
                     self.bars.remove_task(self.tasks.pop(what))
                     self.begun.pop(what, None)
-            elif now - self.told > EVERY:
-                self.told = now
+            elif now - self.told.setdefault(what, now) > EVERY:
+                self.told[what] = now
                 left = f", {_clock((total - done) / speed)} left" if total and speed > 0 else ""
                 say(
                     f"       {what}: {done:g}"
@@ -87,11 +88,18 @@ class Watch:
 
     def _listen(self) -> None:
         while not self.stop.wait(1.0):
-            for path in sorted((self.folder / ".progress").glob("[!.]*")):
-                try:
-                    done, total = (float(x) for x in path.read_text().split())
-                except (OSError, ValueError):
-                    continue  # replaced this very moment; the next look finds it
+            self.look()
+
+    def look(self) -> None:
+        """Show what has changed in the files of child processes; what stands still is no news."""
+        for path in sorted((self.folder / ".progress").glob("[!.]*")):
+            try:
+                text = path.read_text()
+                done, total = (float(x) for x in text.split())
+            except (OSError, ValueError):
+                continue  # replaced this very moment; the next look finds it
+            if self.seen.get(path.name) != text:
+                self.seen[path.name] = text
                 self(path.name.replace("_", " "), done, total)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 
 import click
 
-from synthgen.cli.common import columns, overrides_option, print_json, recipe_argument, say
+from synthgen.cli.common import columns, console, overrides_option, print_json, recipe_argument, say
 from synthgen.errors import GateRefused, Interrupted
 from synthgen.types import Json
+
+WIDTH = 120  # characters of a line of the summary, at most
 
 
 @click.command("run")
@@ -30,15 +33,17 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
     from synthgen.cli.progress import Watch
     from synthgen.recipe.load import load
     from synthgen.report import write_report
-    from synthgen.run import job_of, run, run_folder
+    from synthgen.run import job_of, plan, run, run_folder
 
     loaded = load(recipe, overrides)
     folder = run_folder(loaded)
     began = time.monotonic()
+    steps = {step.unit: k for k, step in enumerate(plan(job_of(loaded)), 1)}
 
     def told(stage: str, unit: str, why: str | None) -> None:
         mark = "reuse" if why is None else "make "
-        say(f"{mark}  {unit:<24}{'' if why is None else why}", style="dim" if why is None else None)
+        at = f"{steps[unit]:>{len(str(len(steps)))}}/{len(steps)}" if unit in steps else ""
+        say(f"{at}  {mark}  {unit:<24}{'' if why is None else why}", style="dim" if why is None else None)
         del stage
 
     try:
@@ -79,8 +84,12 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         for name, row in rows:
             table.append((name, str(row["n"]), *(_cell(row.get(m)) for m in metrics)))
         say(columns(table))
+    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     for word, check, text in per_check(verdict["measurements"]):
-        say(f"  {word:<12} {check}: {text}")
+        if word not in ("fail", "error") and check != "utility":
+            text = "; ".join(text.split("; ")[:2])  # the report has the rest
+        say(textwrap.fill(f"{check}: {text}", width, initial_indent=f"  {word:<12} ", subsequent_indent=" " * 15,
+                          break_long_words=False, break_on_hyphens=False))
     promise = folder / "5-certify" / "certificate.json"
     facts = read_json(page.parent / "report.json")
     if facts["certificate"] is not None:

@@ -43,17 +43,17 @@ def command(recipe: str, overrides: tuple[str, ...], resolved: bool, as_json: bo
         yaml = YAML()
         yaml.width = 4096                       # no value is broken over lines
         yaml.dump(loaded.resolved, sys.stdout)
-    say(_summary(loaded))
+    say(_summary(recipe, loaded))
 
 
-def _summary(loaded: Loaded) -> str:
+def _summary(name: str, loaded: Loaded) -> str:
     recipe = loaded.recipe
     enabled = [g for g in recipe.generate if g.enabled]
     samples = sum(g.count for g in enabled)
     parts = [f"task {recipe.task}", _count(len(recipe.classes), "class", "es"),
              f"{_count(len(enabled), 'generator')} for {_count(samples, 'sample')}",
              f"export {', '.join(recipe.export) or 'nothing'}"]
-    return f"{loaded.path.name} is valid: {'; '.join(parts)}"
+    return f"{name} is valid: {'; '.join(parts)}"
 
 
 def _count(n: int, noun: str, plural: str = "s") -> str:

@@ -88,7 +88,8 @@ def per_check(measured: Sequence[Mapping[str, Json]]) -> list[tuple[str, str, st
         worst = min(group, key=lambda m: (not refuses(m), weight_of(m), not m["hard"], -abs(m["value"] or 0)))
         word = "warn" if worst["verdict"] == "fail" and not worst["hard"] else worst["verdict"]
         counts = [(v, sum(m["verdict"] == v for m in group)) for v in _RANKS]
-        tally = ", ".join(f"{n} {v}" for v, n in counts if n)
+        named = {} if worst["hard"] else {"fail": "beyond the bound"}
+        tally = ", ".join(f"{n} {named.get(v, v)}" for v, n in counts if n)
         if worst["verdict"] == "pass":
             text = f"{counted(len(group), 'measurement')}" if len(group) > 1 else once(worst)
         else:

@@ -44,7 +44,7 @@ def test_validate_says_what_the_recipe_makes_and_nothing_on_stdout(
     assert main(["validate", "dots", "-S", "generate.paste.count=50"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "dots.yaml is valid: task instances; 1 class; 1 generator for 50 samples; export coco\n"
+    assert err == "dots is valid: task instances; 1 class; 1 generator for 50 samples; export coco\n"
 
 
 def test_validate_prints_the_page_of_problems_as_it_is_and_exits_3(
