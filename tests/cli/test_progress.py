@@ -49,7 +49,7 @@ def test_what_a_child_said_long_ago_is_not_told_again(
     child.folder.mkdir()
     watch = Watch(tmp_path)
     child("classes of the pool", 2, 0)
-    for second in range(0, int(4 * EVERY)):
+    for second in range(int(4 * EVERY)):
         clock.now = float(second)
         child("train flow", second, 600)
         watch.look()
