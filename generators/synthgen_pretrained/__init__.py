@@ -145,7 +145,8 @@ class Pretrained:
         self._real: list[Sample] = []
 
     def fit(self, real: Dataset, pool: Dataset, context: Context) -> None:
-        """Load the pipeline, see that it can draw, survey the seed, and fine-tune where that is asked for.
+        """Load the pipeline, see that it can draw, survey the seed, and fine-tune where that is asked for; an
+        interrupted fine-tuning in the same folder goes on at its last checkpoint.
 
         Raises: DataError when mode and task do not go together, the seed has too little to lay out, or the model cannot
         be used (a pickle, code of its own, weights that are missing, parts that do not fit); EnvironmentProblem when a
@@ -165,7 +166,8 @@ class Pretrained:
             how = Training(self.lora.steps, self.lora.rank, self.lora.rate, self.lora.batch,
                            seed_of(context.seed, "lora"))
             pipeline = self._studio.drawer.pipeline
-            self._state, (before, after) = train(pipeline, self._studio.lessons(), how, context.device, context.log)
+            self._state, (before, after) = train(pipeline, self._studio.lessons(), how, context.device, context.log,
+                                                 context.folder)
             self._about["loss"] = [before, after]
             add(pipeline, self._state)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthgen.errors import DataError, EnvironmentProblem
+from synthgen.neural.tensors import read_tensors, remembered, remind, write_tensors
 from synthgen.seeds import rng_of, seed_of
 from synthgen.types import Image, Log, Mask, Size
 from synthgen_pretrained.drawing import free
@@ -25,6 +27,8 @@ from synthgen_pretrained.loading import Pipeline, one_thread, seeded
 from synthgen_pretrained.quiet import missing, quiet
 
 LAYERS = ["to_k", "to_q", "to_v", "to_out.0"]
+EVERY = 25  # steps between checkpoints: what a kill can cost
+CHECKPOINT = "lora.checkpoint.safetensors"
 MEASURED = 8  # draws of noise, the same before and after, by which the loss is said to have moved
 CLIP = 1.0  # largest norm of a step's gradient, as in diffusers' script
 State = dict[str, Tensor]
@@ -56,10 +60,12 @@ class Training:
     seed: int
 
 
-def train(pipeline: Pipeline, lessons: Sequence[Lesson], how: Training, device: str, log: Log
+def train(pipeline: Pipeline, lessons: Sequence[Lesson], how: Training, device: str, log: Log, folder: Path
           ) -> tuple[State, tuple[float, float]]:
     """The additions, and the loss before and after, over the same draws of noise; the pipeline is left as it was.
 
+    An interrupted training of the same model and lessons goes on at the checkpoint in `folder`, bit for bit on one
+    device; in the end the checkpoint is gone.
     Raises: DataError for a pipeline that is no Stable Diffusion 1 or 2 of which noise or velocity is predicted, in
     float16 on the CPU, or at a rate at which the loss grows beyond numbers; EnvironmentProblem when memory runs out or
     a library is missing.
@@ -95,18 +101,22 @@ def train(pipeline: Pipeline, lessons: Sequence[Lesson], how: Training, device: 
                 with _accelerator(unet.dtype, device) as accelerator:
                     optimiser = accelerator.prepare(torch.optim.AdamW(mine, lr=how.rate))
                     student = _Student(pipe, schedule, held, accelerator, device)
-                    before = student.measured(how.seed)
-                    for step in range(how.steps):
+                    notes = _Notes(folder / CHECKPOINT, how, unet, optimiser, accelerator.scaler)
+                    before = student.measured(how.seed) if notes.before is None else notes.before
+                    for step in range(notes.step, how.steps):
                         loss = student.loss(student.batch(how.seed, step, how.batch))
                         accelerator.backward(loss)
                         accelerator.clip_grad_norm_(mine, CLIP)
                         optimiser.step()
                         optimiser.zero_grad(set_to_none=True)
+                        if (step + 1) % EVERY == 0:
+                            notes.write(step + 1, before)
                         log("fine-tune", step + 1, how.steps)
                     after = student.measured(how.seed)
                 if not np.isfinite(after):
                     raise DataError(f"lora: the loss is no number after {how.steps} steps at rate {how.rate}; lower it")
                 plain = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+                notes.path.unlink(missing_ok=True)
             finally:
                 unet.unload_lora()
     except torch.OutOfMemoryError as error:
@@ -140,6 +150,28 @@ def _accelerator(dtype: torch.dtype, device: str) -> Iterator[Any]:
     finally:
         AcceleratorState._reset_state(True)
         GradientState._reset_state()
+
+
+class _Notes:
+    """What a killed training left in a checkpoint: `step` and the loss `before` all steps; 0 and None where it left
+    none, or one of another training. Weights, what Adam remembers and the scale of the gradients are put back."""
+
+    def __init__(self, path: Path, how: Training, unet: Any, optimiser: Any, scaler: Any) -> None:
+        self.path, self.how, self.unet, self.optimiser, self.scaler = path, how, unet, optimiser, scaler
+        self.step, self.before = 0, None
+        if path.exists():
+            tensors, about = read_tensors(path)
+            if about["how"] == asdict(how):
+                remind("unet", unet, optimiser, tensors)
+                self.step, self.before = about["step"], about["before"]
+                if scaler is not None:
+                    scaler.load_state_dict(about["scaler"])
+
+    def write(self, step: int, before: float) -> None:
+        """Keep what there is after a step."""
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        write_tensors(self.path, remembered("unet", self.unet, self.optimiser),
+                      {"step": step, "before": before, "how": asdict(self.how), "scaler": scaler})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

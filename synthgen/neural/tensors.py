@@ -54,9 +54,9 @@ def read_tensors(path: Path) -> tuple[Tensors, Json]:
 
 
 def remembered(name: str, network: Any, optimiser: Any) -> Tensors:
-    """Weights of a network and what Adam remembers of them, under a name."""
+    """Weights that a network learns and what Adam remembers of them, under a name."""
     out: Tensors = {}
-    for key, parameter in network.named_parameters():
+    for key, parameter in _learned(network):
         out[f"{name}.weight.{key}"] = parameter
         out |= {f"{name}.{moment}.{key}": optimiser.state[parameter][moment] for moment in MOMENTS}
     return out
@@ -64,11 +64,15 @@ def remembered(name: str, network: Any, optimiser: Any) -> Tensors:
 
 def remind(name: str, network: Any, optimiser: Any, tensors: Tensors) -> None:
     """Put back what `remembered` gave."""
-    for key, parameter in network.named_parameters():
+    for key, parameter in _learned(network):
         parameter.data.copy_(tensors[f"{name}.weight.{key}"])
         # Adam counts its steps on the CPU, whatever the device.
         optimiser.state[parameter] = {m: tensors[f"{name}.{m}.{key}"].to("cpu" if m == "step" else parameter.device)
                                       for m in MOMENTS}
+
+
+def _learned(network: Any) -> list[tuple[str, Any]]:
+    return [(key, parameter) for key, parameter in network.named_parameters() if parameter.requires_grad]
 
 
 def averaged(network: Any, average: Any) -> Tensors:

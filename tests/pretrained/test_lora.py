@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
@@ -36,9 +37,12 @@ def lessons(n: int = 2, mask: bool = True) -> list[Lesson]:
     return found
 
 
-def taught(folder: Path, steps: int, batch: int = 1, rate: float = 3e-3, seed: int = 5) -> tuple[Any, Any, Pipeline]:
+def taught(folder: Path, steps: int, batch: int = 1, rate: float = 3e-3, seed: int = 5,
+           log: Any = lambda *_: None, notes: Path | None = None) -> tuple[Any, Any, Pipeline]:
     pipeline = load("inpaint-objects", folder, None, "float32", "cpu")
-    state, losses = train(pipeline, lessons(), Training(steps, 4, rate, batch, seed), "cpu", lambda *_: None)
+    how = Training(steps, 4, rate, batch, seed)
+    with TemporaryDirectory() as nowhere:
+        state, losses = train(pipeline, lessons(), how, "cpu", log, notes or Path(nowhere))
     return state, losses, pipeline
 
 
@@ -91,10 +95,39 @@ def test_what_was_learned_changes_what_is_drawn_and_comes_back_from_safetensors(
     assert after != before
 
 
-def test_progress_is_told_step_by_step(plain: Path) -> None:
+def test_a_fine_tuning_that_was_cut_off_ends_in_the_same_bytes(plain: Path, tmp_path: Path) -> None:
+    steps, told = 2 * lora.EVERY + 10, []
+
+    def cut(_what: str, done: int, _total: int) -> None:
+        if done == lora.EVERY + 5:
+            raise KeyboardInterrupt
+
+    whole, losses, _ = taught(plain, steps)
+    with pytest.raises(KeyboardInterrupt):
+        taught(plain, steps, log=cut, notes=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [lora.CHECKPOINT]
+    rest, again, _ = taught(plain, steps, log=lambda _, done, total: told.append(done), notes=tmp_path)
+    assert told == list(range(lora.EVERY + 1, steps + 1))
+    assert hash_of(rest) == hash_of(whole)
+    assert again == losses
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checkpoint_of_another_training_is_not_taken_up(plain: Path, tmp_path: Path) -> None:
+    def cut(_what: str, done: int, _total: int) -> None:
+        if done == lora.EVERY:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taught(plain, lora.EVERY + 1, seed=6, log=cut, notes=tmp_path)
+    assert hash_of(taught(plain, 2, notes=tmp_path)[0]) == hash_of(taught(plain, 2)[0])
+
+
+def test_progress_is_told_step_by_step(plain: Path, tmp_path: Path) -> None:
     told: list[tuple[str, float, float]] = []
     pipeline = load("text", plain, None, "float32", "cpu")
-    train(pipeline, lessons(1, mask=False), Training(3, 2, 1e-3, 1, 0), "cpu", lambda *step: told.append(step))
+    train(pipeline, lessons(1, mask=False), Training(3, 2, 1e-3, 1, 0), "cpu", lambda *step: told.append(step),
+          tmp_path)
     assert told == [("fine-tune", k, 3) for k in (1, 2, 3)]
 
 
@@ -105,9 +138,10 @@ def test_velocity_can_be_learned_and_other_aims_are_refused(tiny: Any, tmp_path:
         how = Training(1, 2, 1e-3, 1, 0)
         if aim == "sample":
             with pytest.raises(DataError, match="the model predicts sample"):
-                train(pipeline, lessons(1, mask=False), how, "cpu", lambda *_: None)
+                train(pipeline, lessons(1, mask=False), how, "cpu", lambda *_: None, tmp_path)
         else:
-            assert np.isfinite(train(pipeline, lessons(1, mask=False), how, "cpu", lambda *_: None)[1]).all()
+            losses = train(pipeline, lessons(1, mask=False), how, "cpu", lambda *_: None, tmp_path)[1]
+            assert np.isfinite(losses).all()
 
 
 def test_a_rate_that_blows_up_is_told(plain: Path) -> None:
@@ -115,15 +149,16 @@ def test_a_rate_that_blows_up_is_told(plain: Path) -> None:
         taught(plain, 8, rate=1e30)
 
 
-def test_models_of_other_precision_are_fine_tuned_one_after_the_other(plain: Path) -> None:
+def test_models_of_other_precision_are_fine_tuned_one_after_the_other(plain: Path, tmp_path: Path) -> None:
     for precision in ("bfloat16", "float32"):
         pipeline = load("text", plain, None, precision, "cpu")
-        state, losses = train(pipeline, lessons(1, mask=False), Training(1, 2, 1e-3, 1, 0), "cpu", lambda *_: None)
+        how = Training(1, 2, 1e-3, 1, 0)
+        state, losses = train(pipeline, lessons(1, mask=False), how, "cpu", lambda *_: None, tmp_path)
         assert np.isfinite(losses).all()
         assert {value.dtype for value in state.values()} == {torch.float32}
     with pytest.raises(DataError, match="float16 cannot be fine-tuned"):
         train(load("text", plain, None, "float16", "cpu"), lessons(1), Training(1, 2, 1e-3, 1, 0), "cpu",
-              lambda *_: None)
+              lambda *_: None, tmp_path)
 
 
 def test_when_memory_runs_out_the_error_says_what_helps(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
