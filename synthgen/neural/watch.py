@@ -123,6 +123,8 @@ class Watch:
     def _adherence(self, samples: Sequence[Sample]) -> float:
         if not self.members:
             return math.nan
+        if self.context.task != "classify" and not any(s.labels is not None and len(s.labels) for s in samples):
+            return 0.0  # of nothing shown and nothing found it would be 1
         n = len(self.members)
         records = [record for k, member in enumerate(self.members)
                    for record in _records(member.labeler, samples[k::n])]
