@@ -58,19 +58,15 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
     at most 2 px wide between others; an object in several parts comes back as several.
     """
-    size = (int(values.shape[1]), int(values.shape[2]))
-    best = values.argmax(0)
-    objects: list[Placed] = []
-    taken = values.max(0) > 0  # by any class
-    for c, field in enumerate(values * np.float32(scale)):
-        core = (taken & (best == c)).view(np.uint8)
-        count, parts = cv2.connectedComponents(core, connectivity=4)
-        if count == 1:
-            continue
-        whole = _filled(parts, (field < BELOW) & ~taken)
-        # Boxes of all parts at once: images may hold hundreds.
-        from scipy.ndimage import find_objects
+    from scipy.ndimage import find_objects
 
+    size = (int(values.shape[1]), int(values.shape[2]))
+    owner = np.where(values.max(0) > 0, values.argmax(0), -1)
+    taken = owner >= 0
+    objects: list[Placed] = []
+    for c, field in enumerate(values * np.float32(scale)):
+        _, parts = cv2.connectedComponents((owner == c).view(np.uint8), connectivity=4)
+        whole = _filled(parts, (field < BELOW) & ~taken)
         for k, place in enumerate(find_objects(whole), 1):
             mask = np.ascontiguousarray(whole[place] == k)
             if np.count_nonzero(mask) >= FEWEST:
