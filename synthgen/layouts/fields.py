@@ -54,8 +54,7 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     """The objects that (classes, H, W) fields show: the inverse of `fields`, for any numbers.
 
     A pixel belongs to the class whose field is highest there, if that is above 0. What hangs together by sides is an
-    object, and takes the ditch beside it, WIDE px at most; where two claim a pixel of it, to whom it lies nearer. Lost
-    are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
+    object, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
     at most 2 px wide between others; an object in several parts comes back as several.
     """
     from scipy.ndimage import find_objects
@@ -93,8 +92,14 @@ def _to_nearest(where: Mask) -> NDArray[np.float32]:
 
 
 def _filled(parts: NDArray[np.int32], ditch: Mask) -> NDArray[np.int32]:
-    """Numbered parts, grown by sides into the ditch, WIDE px; the higher number takes what two reach at once."""
+    """Numbered parts, grown by sides into the ditch, WIDE px; the higher number takes what two reach at once.
+
+    What is as low as a ditch and has one part near it alone is none: a network's fields fall steeply here and there.
+    """
     grown = parts.astype(np.float32)
+    window = np.ones((2 * WIDE + 1,) * 2, np.uint8)
+    lowest = cv2.erode(np.where(grown > 0, grown, np.float32(grown.max() + 1)), window)
+    ditch = ditch & (cv2.dilate(grown, window) > lowest)
     for _ in range(WIDE):
         grown = np.where((grown == 0) & ditch, cv2.dilate(grown, _CROSS), grown)
     return grown.astype(np.int32)

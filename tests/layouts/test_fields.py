@@ -176,3 +176,12 @@ def test_tiny_scenes_of_several_classes_come_back() -> None:
         back = there_and_back(sample.labels, 3)
         solid = decode(sample.labels.masks, sample.labels.size).sum((1, 2)) >= FEWEST
         assert overlaps(sample.labels, back)[solid].min() > 0.8
+
+
+def test_a_steep_outline_is_no_ditch() -> None:
+    ids = np.zeros((24, 24), np.int32)
+    ids[6:18, 6:18] = 1
+    values = np.where(fields(of_ids(ids), 1, SCALE)[1:] > 0, 1.0, -1.0).astype(np.float32)
+    (found,) = layout_of(values, SCALE).objects
+    assert (found.top, found.left, found.mask.shape) == (6, 6, (12, 12))
+    assert found.mask.all()
