@@ -2,8 +2,9 @@
 
 Signed distances of masks beside the picture's channels are what Zhang et al. denoise in "DiffAtlas: GenAI-fying atlas
 segmentation via image-mask diffusion" (MICCAI 2025). There every class is one region; here objects of one class may
-touch, so a ditch is dug between them: pixels that adjoin another object of their class lie DITCH px below the outline,
-which no pixel beside an object does by its distance alone. Filling the ditch gives the objects back, pixel by pixel.
+touch, so a ditch is dug between them: pixels that adjoin another object of their class lie as low as the farthest
+ground, which no pixel beside an object does by its distance alone. A lower ditch is one that a network's error of
+squares sees; filling it gives the objects back, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from synthgen.layouts.condition import reach_of
 from synthgen.layouts.survey import Survey
 from synthgen.types import Labels, Layout, Mask, Placed
 
-DITCH = -1.5  # px: level of the pixels that adjoin another object of their class
+DITCH = -1  # level of the pixels that adjoin another object of their class: the lowest there is
 BELOW = -1.0  # px: beside an object, what lies lower is ditch; ground lies at −0.5
 WIDE = 2  # px: how far a ditch is filled from either side
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
@@ -34,8 +35,8 @@ def fields(labels: Labels, classes: int, scale: float) -> NDArray[np.float32]:
 
     known: 1 where the labels say something, 0 in ignored pixels, in which all other channels are 0 too. Then per class
     the distance to the outline of the pixel's own object, positive inside, half a pixel on either side of it, over
-    `scale` px and clipped; DITCH on pixels that share a side with another object of the class, and inside distances
-    are from that ditch too. The frame is no outline: an object that it cuts goes on behind it.
+    `scale` px and clipped to −1…1; DITCH on pixels that share a side with another object of the class, from which
+    distances inside are taken too. The frame is no outline: an object that it cuts goes on behind it.
     """
     ids = id_map(labels)
     known = np.ones(labels.size, bool) if labels.ignore is None else ~decode([labels.ignore], labels.size)[0]
@@ -45,7 +46,7 @@ def fields(labels: Labels, classes: int, scale: float) -> NDArray[np.float32]:
     for c in range(classes):
         inside = (table[ids] == c) & (ids > 0)
         if inside.any():
-            out[1 + c] = np.clip(_distance(np.where(inside, ids, 0)) / scale, -1, 1)
+            out[1 + c] = _of_class(np.where(inside, ids, 0), scale)
     out[:, ~known] = 0
     return out
 
@@ -54,8 +55,9 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     """The objects that (classes, H, W) fields show: the inverse of `fields`, for any numbers.
 
     A pixel belongs to the class whose field is highest there, if that is above 0. What hangs together by sides is an
-    object, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
-    at most 2 px wide between others; an object in several parts comes back as several.
+    object, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost are parts of
+    fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are at most 2 px
+    wide between others; an object in several parts comes back as several.
     """
     from scipy.ndimage import find_objects
 
@@ -74,15 +76,16 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     return Layout(size, tuple(objects))
 
 
-def _distance(ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Signed distance in px to the outlines of the objects of one class, with its ditches."""
+def _of_class(ids: NDArray[np.int32], scale: float) -> NDArray[np.float32]:
+    """Signed distance to the outlines of the objects of one class, over `scale` px, with its ditches."""
     inside = ids > 0
     # A pixel beside another object's: the largest and the smallest number around it differ, ground aside.
     numbers = ids.astype(np.float32)
     lowest = cv2.erode(np.where(inside, numbers, np.float32(ids.max() + 1)), _CROSS)
     ditch = inside & (cv2.dilate(numbers, _CROSS) != lowest)
     deep, far = _to_nearest(inside & ~ditch), _to_nearest(~inside)
-    return np.asarray(np.where(ditch, DITCH, np.where(inside, deep - 0.5, 0.5 - far)), np.float32)
+    level = np.clip(np.where(inside, deep - 0.5, 0.5 - far) / scale, -1, 1)
+    return np.asarray(np.where(ditch, DITCH, level), np.float32)
 
 
 def _to_nearest(where: Mask) -> NDArray[np.float32]:
