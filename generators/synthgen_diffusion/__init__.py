@@ -164,7 +164,7 @@ class Diffusion:
                       scene.classes if context.task == "classify" else 0, preset.patch, self.widths or preset.widths,
                       preset.blocks, preset.dropout, scene.classes if joint else 0)
         plan = self._plan(scene, preset, shape, context, "joint" if joint else "picture")
-        watch = Watch(scene.real, pool, context, frame_of(scene)) if plan.looks else None
+        watch = Watch(scene.real, pool, context, frame_of(scene), objects=joint) if plan.looks else None
         folder = context.folder / "training"
         self._train(folder, scene, plan, shape, pool if self.pool else [], context, watch)
         weights = chosen(folder, watch, "diffusion model")
