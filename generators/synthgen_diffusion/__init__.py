@@ -3,7 +3,7 @@
 A layout is drawn first; the network, trained from scratch on pixels, is given its masks and paints it. Crops of the
 pool are shown to it with nothing known of them, so that it learns from them what pictures look like, and from the seed
 what masks mean. For `classify` the image's class takes the masks' place. Layouts may be learned too: by a network of
-their own (`layout: diffusion`), or by the same one, which then denoises picture and label together (`mode: joint`).
+their own (`layout: [diffusion]`), or by the same one, which then denoises picture and label together (`mode: joint`).
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Diffusion:
         """Learned layouts ask more of a seed than others: too few objects are refused, few images are warned of."""
         if self.mode != "joint" and not self._learns_layouts(scene.task):
             return
-        what = "mode: joint" if self.mode == "joint" else "layout: diffusion"
+        what = "mode: joint" if self.mode == "joint" else "layout: [diffusion]"
         layouts.refuse_few(scene, what)
         said = layouts.warning(scene, what)
         if said:

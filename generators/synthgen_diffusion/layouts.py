@@ -1,4 +1,4 @@
-"""`layout: diffusion`: arrangements that a network learned from the seed's masks alone.
+"""`layout: [diffusion]`: arrangements that a network learned from the seed's masks alone.
 
 Its pictures are the fields of `synthgen.layouts.fields`; all else is the network, the loss and the walk that pictures
 have. Outlines, sizes and who stands beside whom come from one noise, where `shape` draws each object by itself.
@@ -46,7 +46,7 @@ def refuse_few(scene: Scene, what: str) -> None:
     objects = sum(len(s.labels) for s in scene.real if s.labels is not None)
     if objects < FEWEST:
         raise DataError(f"{what}: the seed has {objects} objects with masks, and arrangements are learned from "
-                        f"{FEWEST} at least; label more, or paint layouts that need less (layout: resample, or warp)")
+                        f"{FEWEST} at least; label more, or paint layouts that need less (layout: [resample] or [warp])")
 
 
 def warning(scene: Scene, what: str) -> str:
