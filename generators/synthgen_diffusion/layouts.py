@@ -46,7 +46,7 @@ def refuse_few(scene: Scene, what: str) -> None:
     objects = sum(len(s.labels) for s in scene.real if s.labels is not None)
     if objects < FEWEST:
         raise DataError(f"{what}: the seed has {objects} objects with masks, and arrangements are learned from "
-                        f"{FEWEST} at least; label more, or paint layouts that need less (layout: [resample] or [warp])")
+                        f"{FEWEST} at least; label more, or paint layouts that need less (layout: [resample])")
 
 
 def warning(scene: Scene, what: str) -> str:
