@@ -21,6 +21,7 @@ from synthgen.types import Labels, Layout, Mask, Placed
 
 DITCH = -1  # level of the pixels that adjoin another object of their class: the lowest there is
 BELOW = -1.0  # px: beside an object, what lies lower is ditch; ground lies at −0.5
+SADDLE = 2.0  # px: parts that hang together by less than this are several objects
 WIDE = 2  # px: how far a ditch is filled from either side
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -55,9 +56,10 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     """The objects that (classes, H, W) fields show: the inverse of `fields`, for any numbers.
 
     A pixel belongs to the class whose field is highest there, if that is above 0. What hangs together by sides is an
-    object, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost are parts of
-    fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are at most 2 px
-    wide between others; an object in several parts comes back as several.
+    object, but for saddles, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost
+    are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
+    at most 2 px wide between others; an object in several parts, or with a waist of less than 2·SADDLE + 1 px, comes
+    back as several.
     """
     from scipy.ndimage import find_objects
 
@@ -66,14 +68,28 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     taken = owner >= 0
     objects: list[Placed] = []
     for c, field in enumerate(values * np.float32(scale)):
-        _, parts = cv2.connectedComponents((owner == c).view(np.uint8), connectivity=4)
-        whole = _filled(parts, (field < BELOW) & ~taken)
+        whole = _filled(_parted(owner == c, field), (field < BELOW) & ~taken)
         for k, place in enumerate(find_objects(whole), 1):
+            if place is None:
+                continue
             mask = np.ascontiguousarray(whole[place] == k)
             if np.count_nonzero(mask) >= FEWEST:
                 objects.append(Placed(mask, place[0].start, place[1].start, c))
         taken |= whole > 0
     return Layout(size, tuple(objects))
+
+
+def _parted(core: Mask, field: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Numbered objects: what hangs together by sides, but for saddles.
+
+    Where a network left a ditch open, the field still dips: parts deeper than SADDLE px that hang together by shallower
+    ones alone are several objects, and the shallow pixels go to the part from which fewest steps lead there.
+    """
+    _, parts = cv2.connectedComponents(core.view(np.uint8), connectivity=4)
+    count, deep, stats, _ = cv2.connectedComponentsWithStats((core & (field > SADDLE)).view(np.uint8), connectivity=4)
+    deep[np.isin(deep, np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < FEWEST))] = 0
+    marks = np.where(np.isin(parts, parts[deep > 0]), deep, np.where(core, parts + count, 0))
+    return _grown(marks, core, sum(core.shape))
 
 
 def _of_class(ids: NDArray[np.int32], scale: float) -> NDArray[np.float32]:
@@ -95,14 +111,23 @@ def _to_nearest(where: Mask) -> NDArray[np.float32]:
 
 
 def _filled(parts: NDArray[np.int32], ditch: Mask) -> NDArray[np.int32]:
-    """Numbered parts, grown by sides into the ditch, WIDE px; the higher number takes what two reach at once.
+    """Numbered parts, grown into the ditch beside them.
 
     What is as low as a ditch and has one part near it alone is none: a network's fields fall steeply here and there.
     """
+    window, numbers = np.ones((2 * WIDE + 1,) * 2, np.uint8), parts.astype(np.float32)
+    lowest = cv2.erode(np.where(parts > 0, numbers, np.float32(parts.max() + 1)), window)
+    return _grown(parts, ditch & (cv2.dilate(numbers, window) > lowest), WIDE)
+
+
+def _grown(parts: NDArray[np.int32], room: Mask, steps: int) -> NDArray[np.int32]:
+    """Numbered parts, grown by sides into free room; the higher number takes what two reach at once."""
     grown = parts.astype(np.float32)
-    window = np.ones((2 * WIDE + 1,) * 2, np.uint8)
-    lowest = cv2.erode(np.where(grown > 0, grown, np.float32(grown.max() + 1)), window)
-    ditch = ditch & (cv2.dilate(grown, window) > lowest)
-    for _ in range(WIDE):
-        grown = np.where((grown == 0) & ditch, cv2.dilate(grown, _CROSS), grown)
+    for _ in range(steps):
+        free = (grown == 0) & room
+        if not free.any():
+            break
+        before, grown = grown, np.where(free, cv2.dilate(grown, _CROSS), grown)
+        if (before == grown).all():
+            break
     return grown.astype(np.int32)
