@@ -21,7 +21,7 @@ from synthgen.types import Labels, Layout, Mask, Placed
 
 DITCH = -1  # level of the pixels that adjoin another object of their class: the lowest there is
 BELOW = -1.0  # px: beside an object, what lies lower is ditch; ground lies at −0.5
-SADDLE = 2.0  # px: parts that hang together by less than this are several objects
+SADDLE = 0.75  # level: parts that hang together by less than this are several objects
 WIDE = 2  # px: how far a ditch is filled from either side
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
@@ -58,8 +58,8 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     A pixel belongs to the class whose field is highest there, if that is above 0. What hangs together by sides is an
     object, but for saddles, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost
     are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
-    at most 2 px wide between others; an object in several parts, or with a waist of less than 2·SADDLE + 1 px, comes
-    back as several.
+    at most 2 px wide between others; an object in several parts, or with a waist of less than 2·SADDLE·scale + 1 px,
+    comes back as several.
     """
     from scipy.ndimage import find_objects
 
@@ -68,7 +68,7 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     taken = owner >= 0
     objects: list[Placed] = []
     for c, field in enumerate(values * np.float32(scale)):
-        whole = _filled(_parted(owner == c, field), (field < BELOW) & ~taken)
+        whole = _filled(_parted(owner == c, field > SADDLE * scale), (field < BELOW) & ~taken)
         for k, place in enumerate(find_objects(whole), 1):
             if place is None:
                 continue
@@ -79,14 +79,14 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     return Layout(size, tuple(objects))
 
 
-def _parted(core: Mask, field: NDArray[np.float32]) -> NDArray[np.int32]:
+def _parted(core: Mask, high: Mask) -> NDArray[np.int32]:
     """Numbered objects: what hangs together by sides, but for saddles.
 
-    Where a network left a ditch open, the field still dips: parts deeper than SADDLE px that hang together by shallower
-    ones alone are several objects, and the shallow pixels go to the part from which fewest steps lead there.
+    Where a network left a ditch open, the field still dips: high parts that hang together by lower ones alone are
+    several objects, and the lower pixels go to the part from which fewest steps lead there.
     """
     _, parts = cv2.connectedComponents(core.view(np.uint8), connectivity=4)
-    count, deep, stats, _ = cv2.connectedComponentsWithStats((core & (field > SADDLE)).view(np.uint8), connectivity=4)
+    count, deep, stats, _ = cv2.connectedComponentsWithStats((core & high).view(np.uint8), connectivity=4)
     deep[np.isin(deep, np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < FEWEST))] = 0
     marks = np.where(np.isin(parts, parts[deep > 0]), deep, np.where(core, parts + count, 0))
     return _grown(marks, core, sum(core.shape))
