@@ -278,8 +278,10 @@ class Generator(Protocol):
 
     A class may say more of itself: TASKS, the tasks that it does (without: instances and segment). LEARNS = True:
     its labels are as good as what a network learned of them; the committee is trained first, so that `fit` and the
-    filter may ask it. A long `fit` goes on at its last checkpoint in `context.folder`. SAMPLING: the
-    names of options that change what `sample` gives and not what `fit` learns; `fit` is not done anew for them.
+    filter may ask it. A long `fit` goes on at its last checkpoint in `context.folder`. SAMPLING: the names of options
+    that change what `sample` gives and not what `fit` learns; `fit` is not done anew for them. LEARNED: by option,
+    values of these that `fit` has to learn all the same. A warning that `fit` leaves in `warning.json` of its folder,
+    {"warning": why}, becomes an event of the run.
     """
 
     def fit(self, real: Dataset, pool: Dataset, context: Context) -> None: ...

@@ -12,7 +12,9 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor
@@ -31,13 +33,17 @@ from synthgen_diffusion.network import Denoiser, Shape, flow_loss, noised
 EVERY = 50  # steps between checkpoints: what a kill can cost
 DECAY = 0.999  # of the averaged weights, reached by the ramp (1 + k) / (10 + k)
 LOGIT_MEAN, LOGIT_SD = 0.3, 1.0  # of t: a little more often noisy than clean (Esser et al. 2024, eq. 19)
+TOGETHER, ALONE = 0.5, 0.1  # share of the crops whose fields share the picture's time; whose picture is all noise
 CHECKPOINT, PLAN = "checkpoint.safetensors", "plan.json"
+
+Target = Literal["picture", "joint", "fields"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long and on what: px of the crops, steps, crops per step, learning rate, steps between looks (0 = none),
-    share of labelled crops shown without their labels; seed of all randomness."""
+    share of labelled crops shown without their labels; seed of all randomness. target: pictures of a condition,
+    pictures together with the fields of their labels, or fields alone."""
 
     px: int
     steps: int
@@ -47,6 +53,7 @@ class Plan:
     drop: float
     seed: int
     device: str = "cpu"
+    target: Target = "picture"
 
 
 def write_plan(folder: Path, plan: Plan, shape: Shape) -> None:
@@ -65,7 +72,7 @@ def crops_in(folder: Path, plan: Plan) -> Crops:
     pool = list(Stored(folder / "pool"))
     kinds = [None if sample.labels is None else sample.labels.image_class for sample in pool]
     return Crops(load_scene(folder / "scene", Wishes(layouts=())), [sample.image for sample in pool], plan.px,
-                 seed_of(plan.seed, "crops"), kinds)
+                 seed_of(plan.seed, "crops"), kinds, plan.target != "picture")
 
 
 def train(folder: Path, watch: Watch | None, look: Look | None, log: Log) -> None:
@@ -130,13 +137,43 @@ def rate_at(step: int, plan: Plan) -> float:
 
 def _loss(model: torch.nn.Module, batch: Batch, plan: Plan, step: int, part: int, device: torch.device) -> Tensor:
     rng = rng_of(seed_of(plan.seed, "noise", step, part))
-    clean = torch.from_numpy(batch.clean).to(device)
-    t = torch.from_numpy(rng.normal(LOGIT_MEAN, LOGIT_SD, len(clean))).float().sigmoid().to(device)
-    noise = torch.from_numpy(rng.standard_normal(batch.clean.shape, "float32")).to(device)
     torch.manual_seed(seed_of(plan.seed, "dropout", step, part))
-    kind = torch.from_numpy(batch.kind).to(device)
-    predicted = model(noised(clean, noise, t), t, torch.from_numpy(batch.condition).to(device), kind)
-    return flow_loss(clean, predicted, t)
+    clean, shown, kind = (torch.from_numpy(a).to(device) for a in (batch.clean, batch.condition, batch.kind))
+    if plan.target == "joint":
+        return _joint_loss(model, clean, shown, kind, rng)
+    known = None
+    if plan.target == "fields":
+        known, clean, shown = shown[:, :1], shown[:, 1:], shown[:, :0]
+    t, noise = _times(rng, clean), _noise(rng, clean)
+    return flow_loss(clean, model(noised(clean, noise, t), t, shown, kind), t, known)
+
+
+def _times(rng: np.random.Generator, clean: Tensor) -> Tensor:
+    return torch.from_numpy(rng.normal(LOGIT_MEAN, LOGIT_SD, len(clean))).float().sigmoid().to(clean.device)
+
+
+def _noise(rng: np.random.Generator, clean: Tensor) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(clean.shape, "float32")).to(clean.device)
+
+
+def _joint_loss(model: torch.nn.Module, clean: Tensor, shown: Tensor, kind: Tensor, rng: np.random.Generator) -> Tensor:
+    """The loss of pictures, and that of fields where they are known; what is not known is noise, and has no loss.
+
+    A crop of which nothing is known (of the pool, or one that was dropped) teaches how pictures look beside fields of
+    noise: the time of its fields is 1. Of the others TOGETHER have one time, as sampling walks, and the rest two.
+    """
+    known, fields = shown[:, :1], shown[:, 1:]
+    t, other = _times(rng, clean), _times(rng, clean)
+    dice = torch.from_numpy(rng.random((2, len(clean)))).to(clean.device)
+    t_fields = torch.where(dice[0] < TOGETHER, t, other)
+    labelled = known.amax((1, 2, 3)) > 0
+    t = torch.where(labelled & (dice[1] < ALONE), torch.ones_like(t), t)
+    t_fields = torch.where(labelled, t_fields, torch.ones_like(t))
+    noise, noise_fields = _noise(rng, clean), _noise(rng, fields)
+    noisy = torch.where(known > 0, noised(fields, noise_fields, t_fields), noise_fields)
+    predicted = model(torch.cat([noised(clean, noise, t), noisy], 1), t, shown[:, :0], kind, t_fields)
+    n = clean.shape[1]
+    return flow_loss(clean, predicted[:, :n], t) + flow_loss(fields, predicted[:, n:], t_fields, known)
 
 
 class _State:

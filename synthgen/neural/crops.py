@@ -49,8 +49,9 @@ def taken_for(pool: Sequence[Sample], context: Context) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """clean: (B, colours, px, px) float32. condition: (B, C, px, px) float32, 0 where nothing is known. kind: (B,)
-    int64 image classes, `classes` for unknown."""
+    """clean: (B, colours, px, px) float32. condition: (B, C, px, px) float32, 0 where nothing is known:
+    `Scene.condition`, or `Scene.fields` where crops show these. kind: (B,) int64 image classes, `classes` for
+    unknown."""
 
     clean: NDArray[np.float32]
     condition: NDArray[np.float32]
@@ -61,15 +62,17 @@ class Crops:
     """Crops of `px` × `px` px; of smaller images, continued by their mirror image, in which nothing is known."""
 
     def __init__(self, scene: Scene, pool: Sequence[Image], px: int, seed: int,
-                 pool_kinds: Sequence[int | None] | None = None) -> None:
+                 pool_kinds: Sequence[int | None] | None = None, fields: bool = False) -> None:
         """pool: images without masks, as `from_pool` picks them. pool_kinds: the image class that somebody takes each
-        of them for, None for unknown; without: all unknown."""
+        of them for, None for unknown; without: all unknown. fields: show what `Scene.fields` gives of labels."""
         self.scene, self.px, self.seed = scene, px, seed
+        self.channels = 1 + scene.classes if fields else scene.channels
+        of = scene.fields if fields else scene.condition
         self.labelled: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self.kinds: list[int] = []
         for sample in scene.real:
             assert sample.labels is not None
-            known = scene.condition(sample.labels, sample.labels.size)
+            known = of(sample.labels, sample.labels.size)
             picture = scene.tones.encode(sample.image)
             self.labelled.append((self._grown(picture, "reflect"), self._grown(known, "known")))
             kind = sample.labels.image_class
@@ -83,7 +86,7 @@ class Crops:
         rng = rng_of(seed_of(self.seed, "batch", step, part))
         colours = self.scene.tones.colours
         clean = np.empty((n, colours, self.px, self.px), np.float32)
-        shown = np.zeros((n, self.scene.channels, self.px, self.px), np.float32)
+        shown = np.zeros((n, self.channels, self.px, self.px), np.float32)
         kinds = np.full(n, self.scene.classes, np.int64)
         from_pool = int(n * HALF + rng.random()) if self.pool else 0
         for row in range(n):

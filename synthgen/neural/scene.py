@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from synthgen.errors import DataError
 from synthgen.geometry import only_accepted
 from synthgen.layouts import LayoutModel, LayoutName, layout_model, survey
 from synthgen.layouts.condition import channels, condition, reach_of
+from synthgen.layouts.fields import fields, layout_of, scale_of
 from synthgen.layouts.painted import labels_of, rasterised
 from synthgen.neural.tones import Tones, tones_of
 from synthgen.noise import NoiseModel, noise_model, restore_noise
@@ -44,11 +46,12 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """Which layouts are drawn. layouts: models, one of them at random per sample. density: range of object counts
-    relative to the seed's. touching: share of objects put against another, None = as in the seed. min_visible: of an
-    object of which less shows the pixels are ignored. size: (H, W) of the images, None = as in the seed."""
+    """Which layouts are drawn. layouts: models, one of them at random per sample; a name that is none of `LayoutName`
+    stands for one that is taught later (`Scene.teach`). density: range of object counts relative to the seed's.
+    touching: share of objects put against another, None = as in the seed. min_visible: of an object of which less shows
+    the pixels are ignored. size: (H, W) of the images, None = as in the seed."""
 
-    layouts: tuple[LayoutName, ...] = ("shape", "warp")
+    layouts: tuple[str, ...] = ("shape", "warp")
     density: tuple[float, float] = (0.7, 1.3)
     touching: float | None = None
     min_visible: float = 0.15
@@ -72,12 +75,13 @@ class Scene:
         self.task, self.classes, self.wishes, self.tones = task, classes, wishes, tones
         self.noise: NoiseModel = noise_model(self.real)
         self.sizes = [(int(s.image.shape[0]), int(s.image.shape[1])) for s in self.real]
-        self._models: dict[LayoutName, LayoutModel] = {}
-        self.reach, self.any_angle = 0.0, False
+        self._models: dict[str, LayoutModel] = {}
+        self.reach, self.scale, self.any_angle = 0.0, 0.0, False
         if task != "classify":
             seed = survey(self.real)
-            self.reach, self.any_angle = reach_of(seed), seed.any_angle
-            self._models = {name: layout_model(name, seed, wishes.density, wishes.touching) for name in wishes.layouts}
+            self.reach, self.scale, self.any_angle = reach_of(seed), scale_of(seed), seed.any_angle
+            self._models = {name: layout_model(cast(LayoutName, name), seed, wishes.density, wishes.touching)
+                            for name in wishes.layouts if name in get_args(LayoutName)}
             return
         held = sorted({int(s.labels.image_class) for s in self.real
                        if s.labels is not None and s.labels.image_class is not None})
@@ -93,6 +97,23 @@ class Scene:
         if labels is None or not self.channels:
             return np.zeros((self.channels, *size), np.float32)
         return condition(labels, self.classes, self.reach)
+
+    def fields(self, labels: Labels, size: Size) -> NDArray[np.float32]:
+        """(1 + classes, H, W) of `layouts.fields`: where the labels say something, and a signed distance per class."""
+        assert labels.size == size
+        return fields(labels, self.classes, self.scale)
+
+    def shown_by(self, values: NDArray[np.float32]) -> Labels:
+        """The labels that a network's (classes, H, W) fields show."""
+        return labels_of(rasterised(layout_of(values, self.scale)), self.wishes.min_visible)
+
+    def teach(self, name: str, model: LayoutModel) -> None:
+        """From now on a model that learned its layouts stands behind a name among those wished for."""
+        self._models[name] = model
+
+    def size_of(self, seed: int) -> Size:
+        """(H, W) of a seed's sample, px: as wished, or of one of the seed's images."""
+        return self.wishes.size or self.sizes[int(rng_of(seed_of(seed, "size")).integers(len(self.sizes)))]
 
     def draw(self, seed: int) -> Drawn:
         """What the sample of a seed must show. Seeds that differ only in their low 8 bits share it.

@@ -35,9 +35,9 @@ _CROPS = 1500  # crops of the seed that a sample may be a copy of
 class Look:
     """What samples of one step are like; nan where there is nothing to compare with.
 
-    adherence: the committee's agreement with the samples' labels, Dice over all of them or accuracy. distance: median
-    distance to the nearest crop of the seed, over that of held-out real images. diversity: median distance between two
-    samples, over that between two real images.
+    adherence: the committee's agreement with the samples' labels, by the watch's metric over all of them. distance:
+    median distance to the nearest crop of the seed, over that of held-out real images. diversity: median distance
+    between two samples, over that between two real images.
     """
 
     step: int
@@ -49,8 +49,13 @@ class Look:
 class Watch:
     """Looks at a generator's samples; what real images score is measured once, at the beginning."""
 
-    def __init__(self, real: Dataset, pool: Dataset, context: Context, frame: Size) -> None:
+    def __init__(self, real: Dataset, pool: Dataset, context: Context, frame: Size, objects: bool = False) -> None:
+        """objects: for task instances adherence is AP50, of labels whose objects are learned and may be two in one or
+        half a one, where Dice sees nothing wrong; else Dice, or accuracy for classify."""
         self.context, self.frame = context, frame
+        self.metric = "accuracy" if context.task == "classify" else "dice"
+        if objects and context.task == "instances":
+            self.metric = "ap50"
         self.members = list(context.committee())
         rng = rng_of(seed_of(context.seed, "watch"))
         seed = [sample.image for sample in real]
@@ -111,26 +116,24 @@ class Watch:
     def write(self, folder: Path, ended: str) -> None:
         """`looks.json`, for the report: the curves, what real images score, the step taken, and why it ended there."""
         write_json(folder / FILE, {"looks": self.as_json(), "best": self.best, "ended": ended, "copying": COPYING,
-                                   "collapse": COLLAPSE,
+                                   "collapse": COLLAPSE, "metric": self.metric,
                                    "real_adherence": None if math.isnan(self.real_adherence) else self.real_adherence})
 
     def _real_adherence(self, real: Dataset) -> float:
         by_id = {sample.id: sample for sample in real}
         records = [record for member in self.members
                    for record in _records(member.labeler, [by_id[name] for name in member.unseen if name in by_id])]
-        return value_of(records, self._metric) if records else math.nan
+        return value_of(records, self.metric) if records else math.nan
 
     def _adherence(self, samples: Sequence[Sample]) -> float:
         if not self.members:
             return math.nan
+        if self.context.task != "classify" and not any(s.labels is not None and len(s.labels) for s in samples):
+            return 0.0  # of nothing shown and nothing found it would be 1
         n = len(self.members)
         records = [record for k, member in enumerate(self.members)
                    for record in _records(member.labeler, samples[k::n])]
-        return value_of(records, self._metric)
-
-    @property
-    def _metric(self) -> str:
-        return "accuracy" if self.context.task == "classify" else "dice"
+        return value_of(records, self.metric)
 
 
 def read(folder: Path) -> Json | None:

@@ -45,12 +45,17 @@ def learned(run: OnDisk, stretch: Stretch) -> tuple[Learned, ...]:
     return tuple(out)
 
 
+def _by(found: Mapping[str, Json]) -> str:
+    named = {"dice": "Dice", "ap50": "AP50", "accuracy": "accuracy"}.get(found.get("metric", ""))
+    return f" ({named})" if named else ""
+
+
 def _charts(found: Mapping[str, Json]) -> tuple[Chart, ...]:
     looks = found["looks"]
     rows = (
         ("Adherence", "adherence", found["real_adherence"], 1.0,
-         "how well labelers trained on real images alone agree with the labels; the line is what they reach on real "
-         "images that they did not see"),
+         f"how well labelers trained on real images alone agree with the labels{_by(found)}; the line is what they "
+         "reach on real images that they did not see"),
         ("Distance from the seed", "distance", 1.0, None,
          f"of real images that the seed does not hold = 1; below {found['copying']:g} it copies"),
         ("Variety", "diversity", 1.0, None, f"of real images = 1; a fall below {found['collapse']:g} is a collapse"),

@@ -3,7 +3,7 @@ alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from synthgen import plugins
 from synthgen.recipe.schema import Generate
 from synthgen.seeds import seed_of
 from synthgen.stages import Job, Unit, committee, files_of, ingest, keys, version_of
-from synthgen.store import Stored, committed, write_shard
+from synthgen.store import Stored, committed, read_json, write_shard
 from synthgen.types import Context, Generator, Member, Sample
 from synthgen.work import in_parallel
 
@@ -38,7 +38,12 @@ def fit_unit(job: Job, section: Generate) -> Unit:
     before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool", "0-ingest/guard")]
     more = {"task": job.recipe.task, "committee": keys(committee.trainings(job))} if learns(section) else {}
     sampling: tuple[str, ...] = getattr(plugin, "SAMPLING", ())
+    learned: Mapping[str, tuple[str, ...]] = getattr(plugin, "LEARNED", {})
     options = {k: v for k, v in section.options.items() if k not in sampling}
+    for name, values in learned.items():
+        given = section.options.get(name, ())
+        asked = [v for v in values if v == given or (isinstance(given, list | tuple) and v in given)]
+        options |= {name: asked} if asked else {}
     needs = {
         "code": CODE,
         "use": section.use,
@@ -117,7 +122,10 @@ def _nobody() -> list[Member]:
 
 
 def _fit(job: Job, section: Generate, folder: Path) -> None:
+    """What a generator learned, saved into a folder; a warning that it left in `warning.json` becomes an event."""
     fitted(job, section, folder).save(folder)
+    if (folder / "warning.json").exists():
+        job.events.add("warning", generator=section.name, why=read_json(folder / "warning.json")["warning"])
 
 
 def _sample(job: Job, section: Generate, folder: Path) -> None:

@@ -100,3 +100,25 @@ def test_looks_come_back_from_a_checkpoint_and_are_written_for_the_report(tmp_pa
     assert found is not None
     assert found["best"] == 10
     assert found["looks"][0]["adherence"] is None, "there is no committee, and that is no number"
+
+
+def test_two_objects_labelled_as_one_are_seen_where_objects_are_asked_for(tmp_path: Path) -> None:
+    ids = np.zeros((64, 80), np.int32)
+    ids[20:40, 10:30], ids[20:40, 30:50] = 1, 2
+    image = np.full((64, 80, 3), 50, np.uint8)
+    true = Sample("two", image, labels_from_ids(ids, {1: 0, 2: 0}))
+    merged = Sample("one", image, labels_from_ids((ids > 0).astype(np.int32), {1: 0}))
+    member = Member(Knows([true]), ())  # type: ignore[arg-type]
+    context = replace(tiny_context(tmp_path), committee=lambda: [member])
+    pixels, objects = (Watch(tiny_real(2), [], context, (64, 80), objects=asked) for asked in (False, True))
+    assert pixels.look(1, [merged]).adherence == 1
+    assert objects.look(1, [merged]).adherence <= 0.5
+    assert objects.look(2, [true]).adherence == 1
+
+
+def test_labels_of_nothing_that_are_agreed_to_are_no_adherence(tmp_path: Path) -> None:
+    empty = Sample("none", np.full((64, 80, 3), 50, np.uint8), Labels((64, 80)))
+    member = Member(Knows([empty]), ())  # type: ignore[arg-type]
+    context = replace(tiny_context(tmp_path), committee=lambda: [member])
+    seen = Watch(tiny_real(2), [], context, (64, 80))
+    assert seen.look(1, [empty, empty]).adherence == 0
