@@ -58,8 +58,8 @@ def layout_of(values: NDArray[np.float32], scale: float) -> Layout:
     A pixel belongs to the class whose field is highest there, if that is above 0. What hangs together by sides is an
     object, but for saddles, and takes of the ditch between it and others what lies nearest to it, WIDE px at most. Lost
     are parts of fewer than FEWEST px, as in layouts of other models, and objects that are nothing but ditch, which are
-    at most 2 px wide between others; an object in several parts, or with a waist of less than 2·SADDLE·scale + 1 px,
-    comes back as several.
+    at most 2 px wide between others; an object in several parts, or with a waist of less than 2·SADDLE·scale + 1 px
+    (half of that where the frame cuts it), comes back as several.
     """
     from scipy.ndimage import find_objects
 

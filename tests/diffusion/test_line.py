@@ -84,8 +84,8 @@ def test_joint_samples_are_filtered_previewed_and_warned_of(tmp_path: Path) -> N
     assert "few-shot" in said["why"]
     made = Stored(folder / "1-generate" / "flow" / "shards")
     assert {s.origin.known_by for s in made} == {"joint"}
-    reasons = json.loads((folder / "2-filter" / "summary.json").read_text())
-    assert reasons
+    asked = (folder / "2-filter" / "agreement.jsonl").read_text().splitlines()
+    assert len(asked) == len(made)  # labelers were asked about every one: its label was predicted, not known
     sheet = tmp_path / "sheet.png"
     assert main(["preview", *line[1:-2], "-n", "4", "-o", str(sheet)]) == 0
     assert sheet.stat().st_size > 1000
