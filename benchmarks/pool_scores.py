@@ -53,17 +53,18 @@ def main() -> None:
                 rows.append(score_image(sorted_out(labels, rules), right))
             records.append(rows)
         for metric in METRICS:
-            pairs = [columns(rows, metric) for rows in records]
-            num, den = (np.stack([pair[k] for pair in pairs if pair is not None]) for k in (0, 1))
-            found[arm, metric] = Scores(num, den)
+            pairs = [pair for rows in records if (pair := columns(rows, metric)) is not None]
+            if len(pairs) == len(cells):  # boxes, for one, know no Dice
+                found[arm, metric] = Scores(np.stack([num for num, _ in pairs]), np.stack([den for _, den in pairs]))
     draws = Resamples.draw(len(cells), len(pool), rng_of(0))
     print(f"{len(cells)} seeds, {len(pool)} pool images whose labels were kept aside")
     print(f"{'arm':<20}{'Dice':<24}{'AP50':<24}{'count error':<24}{'AP50 against real':<26}seed by seed")
     for arm in arms:
-        cells_ = [mean(found[arm, m], draws) for m in METRICS]
-        text = "".join(f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]".ljust(24) for c in cells_)
+        known = [mean(found[arm, m], draws) if (arm, m) in found else None for m in METRICS]
+        text = "".join(("-" if c is None else f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]").ljust(24)
+                       for c in known)
         gap = ""
-        if arm != "real":
+        if arm != "real" and "real" in arms:
             d = difference(found[arm, "ap50"], found["real", "ap50"], draws)
             gap = f"{d.value:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]"
         each = found[arm, "ap50"]
