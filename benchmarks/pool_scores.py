@@ -24,7 +24,8 @@ from synthgen.stages.label import sorted_out
 from synthgen.store import Stored, read_json
 from synthgen.types import Trainer
 
-METRICS = ("dice", "ap50", "count_error")
+METRICS = {"dice": "Dice", "ap50": "AP50", "count_error": "count error"}
+OF_IMAGES = {"accuracy": "accuracy"}  # where images have a class and no objects
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     cells = sorted((base / args.size).glob("seed-*"), key=lambda p: int(p.name.split("-")[1]))
     arms = [p.name for p in sorted((cells[0] / "arms").iterdir())
             if all((c / "arms" / p.name / "done.json").is_file() for c in cells)]
+    metrics, main_one = METRICS, "ap50"
     rules, found = Label(accept=0.5, ignore=0.15), dict[tuple[str, str], Scores]()
     for arm in arms:
         records = []
@@ -52,21 +54,25 @@ def main() -> None:
                 assert right is not None
                 rows.append(score_image(sorted_out(labels, rules), right))
             records.append(rows)
-        for metric in METRICS:
-            pairs = [columns(rows, metric) for rows in records]
-            num, den = (np.stack([pair[k] for pair in pairs if pair is not None]) for k in (0, 1))
-            found[arm, metric] = Scores(num, den)
+        of_images = all(r["correct"] is not None for rows in records for r in rows)
+        metrics, main_one = (OF_IMAGES, "accuracy") if of_images else (METRICS, "ap50")
+        for metric in metrics:
+            pairs = [pair for rows in records if (pair := columns(rows, metric)) is not None]
+            if len(pairs) == len(cells):  # boxes, for one, know no Dice
+                found[arm, metric] = Scores(np.stack([num for num, _ in pairs]), np.stack([den for _, den in pairs]))
     draws = Resamples.draw(len(cells), len(pool), rng_of(0))
     print(f"{len(cells)} seeds, {len(pool)} pool images whose labels were kept aside")
-    print(f"{'arm':<20}{'Dice':<24}{'AP50':<24}{'count error':<24}{'AP50 against real':<26}seed by seed")
+    titles = "".join(title.ljust(24) for title in metrics.values())
+    print(f"{'arm':<20}{titles}{metrics[main_one] + ' against real':<26}seed by seed")
     for arm in arms:
-        cells_ = [mean(found[arm, m], draws) for m in METRICS]
-        text = "".join(f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]".ljust(24) for c in cells_)
+        known = [mean(found[arm, m], draws) if (arm, m) in found else None for m in metrics]
+        text = "".join(("-" if c is None else f"{c.value:.3f} [{c.interval[0]:.3f}, {c.interval[1]:.3f}]").ljust(24)
+                       for c in known)
         gap = ""
-        if arm != "real":
-            d = difference(found[arm, "ap50"], found["real", "ap50"], draws)
+        if arm != "real" and "real" in arms:
+            d = difference(found[arm, main_one], found["real", main_one], draws)
             gap = f"{d.value:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]"
-        each = found[arm, "ap50"]
+        each = found[arm, main_one]
         by_seed = " ".join(f"{v:.3f}" for v in each.num.sum(1) / each.den.sum(1))
         print(f"{arm:<20}{text}{gap:<26}{by_seed}")
 

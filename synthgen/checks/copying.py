@@ -72,8 +72,8 @@ class Copying:
             return out
         n, N = len(evidence.seed), len(evidence.pool)
         if not n or n + FEWEST > N:
-            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images that no "
-                                  f"generator saw, and there are {N}", hard=True, remedy="name a larger pool")]
+            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images, "
+                                  f"and there are {N}", hard=True, remedy="name a larger pool")]
         found = copies(self._spaces(evidence, np.asarray(tested)), rng)
         ids = ids_of(evidence.synthetic)
         return [*out, self._measured(found, [ids[k] for k in tested], ids_of(evidence.seed), N)]

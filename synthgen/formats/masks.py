@@ -26,6 +26,7 @@ from synthgen.formats.files import (
 from synthgen.formats.gather import (
     Facts,
     Gathered,
+    box_mask,
     facts_from_json,
     facts_to_json,
     image_facts_from_json,
@@ -141,11 +142,13 @@ class Masks:
             if labels is None:
                 continue
             if labels.masks is None and len(labels):
-                losses.add("instances that are boxes only", stem, len(labels))
+                losses.add("instances that are boxes only: their boxes become ignored regions", stem, len(labels))
             ids, instances = _id_map(labels, classes, self.kind, stem, losses)
             if self.kind == "instance":
                 (folder / "masks" / f"{stem}.png").write_bytes(png_bytes(ids.astype(np.uint16)))
-                entries[f"{stem}.png"] = {"instances": instances, **image_facts_to_json(sample)}
+                # What is ignored shows objects: the image is not empty.
+                empty = {"empty": "unknown"} if len(labels) and labels.masks is None else {}
+                entries[f"{stem}.png"] = {"instances": instances, **image_facts_to_json(sample), **empty}
             else:
                 write_palette(folder / "masks" / f"{stem}.png", ids.astype(np.uint8))
         if self.kind == "instance":
@@ -258,12 +261,15 @@ def _id_map(labels: Labels, classes: Sequence[str], kind: Literal["instance", "c
     ids = np.zeros(labels.size, np.int32)
     if labels.ignore is not None:
         ids[decode([labels.ignore], labels.size)[0]] = IGNORE[kind]
+    if labels.masks is None:
+        for box in labels.boxes.tolist():  # as background it would be taught that nothing is there
+            ids[decode([box_mask(tuple(box), labels.size)], labels.size)[0]] = IGNORE[kind]
     order = np.argsort(-areas(rles, labels.size), kind="stable")
     values = [k + 1 if kind == "instance" else int(labels.classes[k]) + 1 for k in range(len(rles))]
     for k in order:
         ids[decode([rles[k]], labels.size)[0]] = values[k]
     ignored = encode((ids == IGNORE[kind])[None])[0]
-    if labels.ignore is not None and ignored != labels.ignore:
+    if labels.ignore is not None and labels.masks is not None and ignored != labels.ignore:
         losses.add("ignored pixels that lie under instances", stem)
     known: dict[str, Json] = {}
     if kind == "class":

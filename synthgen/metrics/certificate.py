@@ -109,7 +109,9 @@ def most_loss(losses: ArrayLike, size: int, confidence: float) -> float:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One coverage that was tried. accepted: images of the pool that are at least so sure; seen: of these, in the
-    audit; loss: their mean loss there; bound: what the mean loss of all accepted ones is at most; passed: bound ≤ ε."""
+    audit; loss: their mean loss there; bound: what the mean loss of all accepted ones is at most, as if this coverage
+    were the only one; passed: bound ≤ ε. Of the last step that passed ε alone is promised: the audit that bounds it
+    also chose it, and its bound is too small somewhat more often than 1 − confidence."""
 
     coverage: float
     accepted: int

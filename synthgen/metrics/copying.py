@@ -79,11 +79,17 @@ def whole(synthetic: Iterable[Image], seed: Sequence[Image], pool: Sequence[Imag
 
 def encoded(family: str, synthetic: NDArray[np.float32], seed: NDArray[np.float32],
             pool: NDArray[np.float32]) -> Space:
-    """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over the pool; as the images
-    lie, not turned."""
-    spread = np.maximum(pool.std(0), 1e-6)
-    known = pool / spread
-    return Space(f"{family} features", synthetic / spread, known, seed / spread, len(seed), lambda held: known[held])
+    """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over all images; as the
+    images lie, not turned.
+
+    Over all: were it the spread over the pool, pool images would lie nearer to each other for having made the measure,
+    and images that are no copies would be called so too often.
+    """
+    every = np.concatenate([synthetic, seed, pool]).astype(np.float64)
+    # From their middle, since `nearest` looks in single precision.
+    rows = ((every - every.mean(0)) / np.maximum(every.std(0), 1e-6)).astype(np.float32)
+    made, source, known = np.split(rows, [len(synthetic), len(synthetic) + len(seed)])
+    return Space(f"{family} features", made, known, source, len(seed), lambda held: known[held])
 
 
 def thumbs(images: Iterable[Image]) -> NDArray[np.float32]:
@@ -103,8 +109,9 @@ def views(images: Sequence[Image]) -> NDArray[np.float32]:
 
     Nobody copies only to the pixel: a generator that learned from crops gives crops back.
     """
-    looks = [list(images), *zip(*map(_crops, images), strict=True), *zip(*map(_moved, images), strict=True)]
-    return np.concatenate([symmetries(thumbs(look)) for look in looks])
+    # One image after the other: the looks of all at once would be some hundred times what is kept of them.
+    looks = np.array([thumbs([image, *_crops(image), *_moved(image)]) for image in images], np.float32)
+    return np.concatenate([symmetries(look) for look in looks.reshape(-1, 18, SIDE * SIDE * 3).swapaxes(0, 1)])
 
 
 def _crops(image: Image) -> list[Image]:
@@ -158,11 +165,11 @@ def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
     """How surprisingly near to the seed each synthetic image lies, in the space where that is most surprising.
 
     spaces: all of the same m synthetic, n seed and N pool images. As many random pool images as the seed has are held
-    out; the ratio of the distances to seed and to them is compared with the ratios of the other pool images, none of
-    which the generator has seen. A synthetic image that is no copy is exchangeable with them, and so is any one number
-    made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over spaces, of the
-    rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal test). Then
-    p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
+    out; the ratio of the distances to seed and to them is compared with the ratios of the other pool images, which are
+    real whether a generator saw them or not. A synthetic image that is no copy is exchangeable with them, and so is any
+    one number made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over
+    spaces, of the rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal
+    test). Then p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
     Raises: ValueError when the pool has fewer than n + FEWEST images.
     """
     n, N = spaces[0].n, len(spaces[0].pool)

@@ -57,7 +57,7 @@ def in_words(row: Mapping[str, Json]) -> str:
     text += f"In {row['covered']:,} of the pool's {counted(row['pool'], 'image')} nothing waits for a person"
     if promise and promise["certified"]:
         text += (f"; {promise['accepted']:,} are certified: error at most {promise['max_error']:g} with "
-                 f"{promise['confidence'] * 100:g} % confidence (shown: {number(promise['bound'])})")
+                 f"{promise['confidence'] * 100:g} % confidence (for this part alone: {number(promise['bound'])})")
     elif promise:
         text += "; nothing is certified"
     return f"{text}. {_hand_in_words(row)}"

@@ -31,7 +31,7 @@ from synthgen.store import Stored, Subset, labels_to_json, read_json, write_json
 from synthgen.types import Json, Labels, State, Task
 from synthgen.work import key_of
 
-CODE = 2
+CODE = 3
 NAME = "5-certify"
 FILE = "certificate.json"
 DECILE = 0.1
@@ -167,7 +167,8 @@ def _facts(job: Job, look: int, found: Certified, drawn: NDArray[np.int64], doub
         "images": size,
         "accepted": best.accepted if best else 0,
         "bound": _rounded(best.bound) if best else None,
-        "bound_of_accepted": _rounded(min(1.0, best.bound * (size / best.accepted if rules.of == "output" else 1)))
+        # From what was promised, not from the bound: that is of the part that the audit chose, and counts no choice.
+        "bound_of_accepted": _rounded(min(1.0, rules.max_error * (size / best.accepted if rules.of == "output" else 1)))
         if best else None,
         "observed": _rounded(best.loss) if best else None,
         "audit": {"images": len(drawn), "inside": best.seen if best else 0, "needed": needed,
@@ -186,7 +187,8 @@ def _facts(job: Job, look: int, found: Certified, drawn: NDArray[np.int64], doub
 
 def _per_class(job: Job, settled: Sequence[Labels], accepted: NDArray[np.bool_], drawn: NDArray[np.int64],
                losses: NDArray[np.float64], look: int) -> list[Json]:
-    """For each class, the accepted images that show it by the model's word; the bounds hold together."""
+    """For each class, the accepted images that show it by the model's word; the bounds hold together for a part of the
+    pool that was chosen beforehand: that the audit chose it is not counted in."""
     rules = job.recipe.label.certify
     assert rules is not None
     inside = accepted if accepted.any() else np.ones(len(settled), bool)

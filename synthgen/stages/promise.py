@@ -15,7 +15,8 @@ def in_words(facts: Mapping[str, Json]) -> str:
     audit, n = facts["audit"], facts["images"]
     who = f"{audit['images']:,} images drawn at random were answered ({audit['answers']})"
     if facts["certified"]:
-        return (f"{_of_what(facts)} What is shown is {_number(facts['bound'])}. Error: {facts['loss']}. {who}, "
+        return (f"{_of_what(facts)} For this part alone the audit gives {_number(facts['bound'])}, which is no "
+                f"promise, since the audit also chose the part. Error: {facts['loss']}. {who}, "
                 f"{audit['inside']:,} of them among the accepted, where the mean error was "
                 f"{_number(facts['observed'])}. {_which_look(facts)} {VOID}{_pixels(facts)}")
     return (f"Nothing is certified, so nothing is accepted: that the labels' mean error is at most "
@@ -61,10 +62,11 @@ def _pixels(facts: Mapping[str, Json]) -> str:
     margin = found["margin"]
     return (f" Pixels: {f'eroded by {margin} px' if margin else 'as they are'}, the model's masks keep "
             f"{found['kept']:.0%} of their pixels, in {found['images']:,} images of the pool, of which {asked}, on "
-            f"average over these images, accepted or not, with {facts['confidence']:.0%} confidence. What is shown is "
-            f"{_number(found['bound'])}; in the {found['audited']:,} of them that were audited it was "
-            f"{_number(found['observed'])}. {alone} The masks that go out are not eroded: it holds for who keeps of "
-            f"each class only what is further than {margin} px from the next pixel that is not of it.")
+            f"average over these images, accepted or not, with {facts['confidence']:.0%} confidence. For this margin "
+            f"alone the audit gives {_number(found['bound'])}, which is no promise; in the {found['audited']:,} of "
+            f"them that were audited it was {_number(found['observed'])}. {alone} The masks that go out are not "
+            f"eroded: it holds for who keeps of each class only what is further than {margin} px from the next pixel "
+            "that is not of it.")
 
 
 def _what_to_do(facts: Mapping[str, Json]) -> str:

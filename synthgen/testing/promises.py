@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import SynthgenError
 
-PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy.pkl", ".bin")
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".bin")
 T = TypeVar("T")
 
 

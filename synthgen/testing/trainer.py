@@ -67,6 +67,8 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
         "an image's labels depend on what is labelled beside it"
     )
     assert len(list(labeler.label(images, tta=False))) == len(images), "without tta some images got no labels"
+    for image, labels in zip(images, labeler.label(images, tta=False), strict=True):
+        _sound_labels(labels, image, context)
     assert list(labeler.label([])) == [], "no images must give no labels"
     features = labeler.features(images)
     assert features.ndim == 2, f"features must be (N, D), but are {features.shape}"
@@ -102,8 +104,9 @@ def check_trainer(trainer: Trainer, mixture: Mixture, context: Context) -> None:
 
     assert _labelled(trainer.calibrate(labeler, []), images) == found, "calibrated on nothing it labels otherwise"
     adjusted = trainer.calibrate(labeler, [(labelers[1], mixture.samples)])
-    for image, labels in zip(images, adjusted.label(images), strict=True):
-        _sound_labels(labels, image, context)
+    for tta in (True, False):  # which may be calibrated apart
+        for image, labels in zip(images, adjusted.label(images, tta=tta), strict=True):
+            _sound_labels(labels, image, context)
     assert _labelled(labeler, images) == found, (
         "calibrate changed the labeler that it was given; it must give back another one"
     )

@@ -208,6 +208,11 @@ class Overconfident(GoodLabeler):
         return (Labels(i.shape[:2], masks=(), image_score=1.5, reviewed="model") for i in images)
 
 
+class OverconfidentInOneView(GoodLabeler):
+    def label(self, images: Sequence[Any], *, tta: bool = True) -> Iterator[Labels]:
+        return (Labels(i.shape[:2], masks=(), image_score=1 if tta else 1.5, reviewed="model") for i in images)
+
+
 class Transposed(GoodLabeler):
     def label(self, images: Sequence[Any], *, tta: bool = True) -> Iterator[Labels]:
         return (Labels(i.shape[1::-1], masks=(), reviewed="model") for i in images)
@@ -259,6 +264,7 @@ def test_a_trainer_that_keeps_its_promises_passes(kind: type[GoodLabeler], tmp_p
         (Unsteady, "got other labels the second time"),
         (Neighbourly, "depend on what is labelled beside it"),
         (Overconfident, "scores must lie in [0, 1]"),
+        (OverconfidentInOneView, "scores must lie in [0, 1]"),
         (Transposed, "say that it is"),
         (Flat, "features must be (N, D)"),
         (Unnormalised, "probabilities must sum to 1"),

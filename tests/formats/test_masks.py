@@ -150,11 +150,21 @@ def test_class_masks_say_what_they_merge(sample: Make, read: Read, masks_of: Any
     assert found.labels.ignore == encode(corner)[0]
 
 
-def test_boxes_cannot_be_masks(sample: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["instance", "class"])
+def test_boxes_cannot_be_masks_and_are_not_background_either(
+    kind: Any, sample: Make, read: Read, tmp_path: Path
+) -> None:
     from dataclasses import replace
-    one = sample([np.ones((3, 3), bool)])
+    corner = np.zeros((5, 4), bool)
+    corner[3:, 2:] = True
+    one = sample([corner])
     one = replace(one, labels=replace(one.labels, masks=None))           # type: ignore[type-var]  # it has labels
-    assert "boxes only" in Masks().write([one], tmp_path, ["a"])[0].what
+    assert "boxes only: their boxes become ignored" in Masks(kind=kind).write([one], tmp_path, ["a"])[0].what
+    (back,), _ = read(Masks(kind=kind), tmp_path, ["a"])
+    assert back.labels is not None
+    assert len(back.labels) == 0
+    assert back.labels.ignore == encode(corner[None])[0]
+    assert kind == "class" or back.labels.empty == "unknown"
 
 
 def test_more_classes_than_numbers_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import cv2
@@ -178,3 +179,45 @@ def test_the_least_rank_over_spaces_is_uniform_when_nothing_was_copied() -> None
     for level in (0.05, 0.1, 0.25):
         share = np.mean(np.array(p) <= level)
         assert abs(share - level + 1 / 201) <= 3 / 201 + 3 * np.sqrt(level / 2000)  # ranks of three spaces tie
+
+
+@pytest.mark.slow
+def test_features_of_a_small_pool_call_no_more_than_the_level_copies() -> None:
+    shares = []
+    for draw in range(300):
+        rows = rng_of(draw).normal(size=(41, 100)).astype(np.float32)
+        found = copies([encoded("random", rows[:20], rows[20:21], rows[21:])], rng_of(draw))
+        shares.append((found.p <= 0.1).mean())
+    assert np.mean(shares) <= 0.1 + 3 * np.std(shares) / np.sqrt(300)
+
+
+@pytest.mark.parametrize("column", [(5.0, 5.0, 5.0), (0.01, 0.0, 0.0)], ids=["constant", "not met in real images"])
+def test_a_column_that_says_nothing_of_real_images_hides_no_copy(column: tuple[float, float, float]) -> None:
+    rows = rng_of(0).normal(size=(75, 50)).astype(np.float32)
+    sides = [rows[:5], rows[5:15], rows[15:]]
+    sides[0][0] = sides[1][3] + 0.01
+    sides = [np.c_[side, np.full(len(side), value, np.float32)] for side, value in zip(sides, column, strict=True)]
+    found = copies([encoded("random", *sides)], rng_of(1))
+    assert found.p[0] == pytest.approx(1 / 51)
+    assert found.nearest[0] == 3
+
+
+def test_the_looks_of_one_image_at_a_time_are_in_memory() -> None:
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        views(Lazy(n))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(8) - peak(2) < 1000 * 1000 * 3  # no further image is kept; each was 10 MB
+
+
+class Lazy(list[np.ndarray]):
+    """Images that are made when they are asked for."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__([np.zeros((1000, 1000, 3), np.uint8)] * n)
+
+    def __iter__(self) -> Any:
+        return (image.copy() for image in super().__iter__())

@@ -75,7 +75,8 @@ def test_four_rounds_are_four_rows_two_charts_and_a_sentence_in_page_summary_and
     assert '<a href="#rounds">' in text
     told = ("So far 36 minutes of people&#39;s time for 84 images (20 of the audit, 64 outside it). In 402 of the "
             "pool&#39;s 500 images nothing waits for a person; 318 are certified: error at most 0.05 with 90 % "
-            "confidence (shown: 0.043). By hand the whole pool would take about 510 minutes (n = 20, 95 % 420 to 610).")
+            "confidence (for this part alone: 0.043). By hand the whole pool would take about 510 minutes (n = 20, "
+            "95 % 420 to 610).")
     assert told in section
     assert "one look at the audit" in section
     summary = (folder / "report" / "summary.md").read_text("utf-8")

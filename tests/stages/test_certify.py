@@ -76,6 +76,20 @@ def test_answers_to_the_audit_certify_and_train_nothing(project: Any, drawn: lis
 
 
 @pytest.mark.slow
+def test_what_is_said_of_accepted_images_follows_from_the_promise_and_not_from_the_part_s_bound(
+    project: Any, drawn: list[Sample]
+) -> None:
+    asked(project, max_error=0.9, of="output")
+    answer(project, drawn)
+    project.run(until="certify")
+    facts = project.json("5-certify/certificate.json")
+    assert facts["certified"]
+    assert facts["bound"] < 0.9
+    assert facts["bound_of_accepted"] == pytest.approx(min(1, 0.9 * facts["images"] / facts["accepted"]))
+    assert f"gives {facts['bound']:.3g}, which is no promise" in facts["words"]
+
+
+@pytest.mark.slow
 def test_looking_again_is_counted_and_going_back_is_not(project: Any, drawn: list[Sample]) -> None:
     """Another question and labels of another model are looks; the same answers, labels and question are the same one,
     though the stage's folder was made anew or is gone."""
