@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import hypergeom
+from scipy.stats import binom, hypergeom
 
 from synthgen.metrics.certificate import (
     audit_needed,
@@ -82,6 +82,33 @@ def test_the_promise_is_broken_in_no_more_than_its_share_of_audits(n: int, of: s
             broken += wrong[order[: best.accepted]].sum() / among > 0.08
     assert broken <= 0.1 * 150
     assert any_ > 30 or (n == 20 and of == "accepted")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [40, 60, 120])
+def test_pools_made_to_break_the_promise_do_not(n: int) -> None:
+    size, draws, asked = 400, 1500, 0.08
+    rng = np.random.default_rng(n)
+    place = np.arange(size)
+    pools = {}
+    for start in (0.35, 0.5, 0.65, 0.8, 0.95):
+        at = int(start * size)
+        # All wrong ones right below a coverage at which the sequence may start, one more than it may accept there …
+        wrong = np.zeros(size)
+        wrong[at - int(asked * at) - 1 : at] = 1
+        pools[f"a wall at {start}"] = wrong
+        # … or spread evenly up to there, so that every step on the way is just wrong.
+        wrong = np.zeros(size)
+        wrong[np.linspace(0, at - 1, int(asked * at) + 1).astype(int)] = 1
+        pools[f"even up to {start}"] = wrong
+    pools["just wrong everywhere"] = (place % 12 == 0).astype(float)
+    for name, wrong in pools.items():
+        broken = 0
+        for _ in range(draws):
+            audit = rng.permutation(size)[:n]
+            best = certify(place / size, audit, wrong[audit], asked, 0.9).best
+            broken += best is not None and wrong[: best.accepted].mean() > asked
+        assert broken <= binom.ppf(0.9995, draws, 0.1), name
 
 
 def test_an_order_that_knows_nothing_is_certified_for_all_or_for_nothing_with_the_error_of_all() -> None:
