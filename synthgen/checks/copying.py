@@ -30,7 +30,7 @@ from synthgen.store import Stored, Subset
 from synthgen.types import Dataset, Evidence, Flag, Image, Measurement, Verdict
 
 MOST = 2000
-"""Images of a side that are looked at for doubles, and of the pool for copies."""
+"""Images of a side that are looked at for doubles, and of the pool for copies; twice the seed's where that is more."""
 
 MORE_DOUBLES = 0.05
 """How much larger the share of near doubles may be than among as many real images."""
@@ -82,7 +82,7 @@ class Copying:
         """Thumbnails, and as many families of encoders' features as leave a share of VISIBLE to be seen; sizes alone
         decide it."""
         sides = ((evidence.synthetic, tested), (evidence.seed, np.arange(len(evidence.seed))),
-                 (evidence.pool, evenly_picked(len(evidence.pool), MOST)))
+                 (evidence.pool, evenly_picked(len(evidence.pool), max(MOST, 2 * len(evidence.seed)))))
         made, seed, pool = (Images(data, picks) for data, picks in sides)
         spaces = [whole(made, seed, pool)]
         ids = [[ids_of(data)[int(k)] for k in picks] for data, picks in sides]

@@ -79,9 +79,13 @@ def whole(synthetic: Iterable[Image], seed: Sequence[Image], pool: Sequence[Imag
 
 def encoded(family: str, synthetic: NDArray[np.float32], seed: NDArray[np.float32],
             pool: NDArray[np.float32]) -> Space:
-    """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over the pool; as the images
-    lie, not turned."""
-    spread = np.maximum(pool.std(0), 1e-6)
+    """An encoder's features, (m, D), (n, D) and (N, D), each column in units of its spread over all of them; as the
+    images lie, not turned.
+
+    Over all, since a spread that pool images have a part in and synthetic ones have not would tell the two apart: in a
+    column that is zero over the pool, honest images would be copies.
+    """
+    spread = np.maximum(np.concatenate([synthetic, seed, pool]).std(0), 1e-6)
     known = pool / spread
     return Space(f"{family} features", synthetic / spread, known, seed / spread, len(seed), lambda held: known[held])
 

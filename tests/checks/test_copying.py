@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from synthgen.checks import copying
 from synthgen.checks.copying import Copying
 from synthgen.seeds import rng_of
 from synthgen.types import Evidence, Measurement, Origin, Sample
@@ -22,8 +24,8 @@ def samples(n: int, seed: int, name: str) -> list[Sample]:
     return out
 
 
-def measured(synthetic: list[Sample], pool: int = 420, **options: Any) -> list[Measurement]:
-    evidence = Evidence(synthetic, samples(5, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
+def measured(synthetic: list[Sample], pool: int = 420, seed: int = 5, **options: Any) -> list[Measurement]:
+    evidence = Evidence(synthetic, samples(seed, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
     return [m for m in Copying(**options)(evidence, rng_of(0)) if m.name != "near doubles"]
 
 
@@ -70,6 +72,15 @@ def test_a_pool_that_could_not_have_shown_it_is_no_pass() -> None:
     assert "405 pool images" in few.remedy
     (none,) = measured(samples(20, 3, "new"), pool=10)
     assert (none.verdict, none.hard) == ("skipped", True)
+
+
+def test_a_seed_as_large_as_the_part_of_the_pool_that_is_looked_at_is_compared_all_the_same(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "MOST", 12)
+    (found,) = measured(samples(2, 3, "new"), pool=60, seed=25)
+    assert (found.verdict, found.n) == ("inconclusive", (2, 60))
+    assert "than 25 real images" in found.why
 
 
 def test_declared_re_use_is_counted_and_not_judged() -> None:
