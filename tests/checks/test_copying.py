@@ -125,3 +125,13 @@ def test_a_small_pool_is_spent_on_thumbnails_alone() -> None:
     (found,) = (m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
     assert found.verdict == "inconclusive"
     assert "by thumbnails (" in found.why
+    assert found.why.endswith("; not by encoder features, for which the pool is too small")
+
+
+def test_features_of_a_part_of_the_images_are_not_used_and_that_is_said() -> None:
+    seed, pool, new = samples(5, 1, "seed"), samples(850, 2, "pool"), samples(20, 3, "new")
+    rows = {name: {"encoder": rng_of(0).normal(size=(n, 8)).astype(np.float32)} for name, n in
+            (("synthetic", 10), ("seed", 5), ("pool", 850))}
+    evidence = Evidence(new, seed, pool, (), ("thing",), "instances", rows, independent=new[::2])
+    (found,) = (m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
+    assert found.why.endswith("; not by encoder features, which a part of the images alone has")
