@@ -103,6 +103,8 @@ def test_init_counts_boxes_among_outlines_and_takes_the_task_of_the_larger_part(
     boxes = "0 0.5 0.5 0.2 0.2\n0 0.8 0.5 0.2 0.2\n"
     seen = look(dataset(outline + boxes), None, None)
     assert (seen.task, seen.parts["seed"].maskless) == ("detect", 2)
+    assert "1 objects have a mask and 2 only a box" in "\n".join(seen.lines())
+    assert len(seen.parts["seed"].diameters) == sum(seen.parts["seed"].objects.values()) == 3  # of every box
     assert look(dataset(outline * 3 + boxes), None, None).task == "instances"
 
 
