@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -76,8 +76,9 @@ class Seen:
             out.append(f"seed  {seed.maskless} objects have a box and no mask beside {masked} with one: the task "
                        "instances ignores them;\n      `task: detect` takes every box, and no mask")
         elif seed.maskless:
-            out.append(f"seed  {masked} objects have a mask and {seed.maskless} only a box: the task detect takes "
-                       "every box, and no mask;\n      `task: instances` learns from the masks, and ignores the rest")
+            out.append(f"seed  {masked - seed.maskless} objects have a mask and {seed.maskless} only a box: the task "
+                       "detect takes every box, and no mask;\n      `task: instances` learns from the masks, and "
+                       "ignores the rest")
         if "test" not in self.parts:
             out.append(
                 "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
@@ -110,6 +111,9 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
         )
     masked = "mask" in seed.kinds and sum(seed.objects.values()) >= seed.maskless
     task: Task = "classify" if "class" in seed.kinds else "instances" if masked else "detect"
+    if task == "detect" and seed.maskless:  # how many and how large the objects are is asked of every box
+        every = _part(paths["seed"], None, boxes=True)
+        parts["seed"] = replace(seed, objects=every.objects, diameters=every.diameters)
     return Seen(parts, task)
 
 
@@ -121,7 +125,7 @@ def _is_dataset(path: Path) -> bool:
     return True
 
 
-def _part(path: Path, classes: Sequence[str] | None) -> Part:
+def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False) -> Part:
     name = detect(path)
     reader = cast(Format, plugins.build("formats", name, {}))
     known = tuple(classes or reader.classes(path))
@@ -131,7 +135,7 @@ def _part(path: Path, classes: Sequence[str] | None) -> Part:
     kinds: set[str] = set()
     problems: list[Problem] = []
     images = labelled = 0
-    for item in open_dataset(path, name, known, Reading(pixels=False)):
+    for item in open_dataset(path, name, known, Reading(pixels=False, boxes=boxes)):
         if isinstance(item, Problem):
             problems.append(item)
             continue
@@ -148,8 +152,8 @@ def _part(path: Path, classes: Sequence[str] | None) -> Part:
         elif len(labels):
             kinds.add("mask" if labels.masks is not None else "box")
             if len(diameters) < 5000:
-                boxes = (labels.boxes[:, 2:] - labels.boxes[:, :2]).prod(1)
-                covered = areas(labels.masks, labels.size) if labels.masks is not None else boxes
+                framed = (labels.boxes[:, 2:] - labels.boxes[:, :2]).prod(1)
+                covered = areas(labels.masks, labels.size) if labels.masks is not None else framed
                 diameters += np.sqrt(covered).tolist()
     return Part(
         path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems)

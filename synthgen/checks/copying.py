@@ -30,7 +30,7 @@ from synthgen.store import Stored, Subset
 from synthgen.types import Dataset, Evidence, Flag, Image, Measurement, Verdict
 
 MOST = 2000
-"""Images of a side that are looked at for doubles, and of the pool for copies."""
+"""Images of a side that are looked at for doubles, and of the pool for copies; twice the seed's where that is more."""
 
 MORE_DOUBLES = 0.05
 """How much larger the share of near doubles may be than among as many real images."""
@@ -72,29 +72,35 @@ class Copying:
             return out
         n, N = len(evidence.seed), len(evidence.pool)
         if not n or n + FEWEST > N:
-            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images, "
-                                  f"and there are {N}", hard=True, remedy="name a larger pool")]
-        found = copies(self._spaces(evidence, np.asarray(tested)), rng)
+            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images, and "
+                                  f"there are {N}", hard=True, remedy="name a larger pool")]
+        spaces, unused = self._spaces(evidence, np.asarray(tested))
         ids = ids_of(evidence.synthetic)
-        return [*out, self._measured(found, [ids[k] for k in tested], ids_of(evidence.seed), N)]
+        return [*out, self._measured(copies(spaces, rng), [ids[k] for k in tested], ids_of(evidence.seed), N, unused)]
 
-    def _spaces(self, evidence: Evidence, tested: NDArray[np.int64]) -> list[Space]:
+    def _spaces(self, evidence: Evidence, tested: NDArray[np.int64]) -> tuple[list[Space], str]:
         """Thumbnails, and as many families of encoders' features as leave a share of VISIBLE to be seen; sizes alone
-        decide it."""
+        decide it. Beside them, in words, which families could not be used, and why."""
         sides = ((evidence.synthetic, tested), (evidence.seed, np.arange(len(evidence.seed))),
-                 (evidence.pool, evenly_picked(len(evidence.pool), MOST)))
+                 (evidence.pool, evenly_picked(len(evidence.pool), max(MOST, 2 * len(evidence.seed)))))
         made, seed, pool = (Images(data, picks) for data, picks in sides)
         spaces = [whole(made, seed, pool)]
         ids = [[ids_of(data)[int(k)] for k in picks] for data, picks in sides]
+        partial = []
         for family in evidence.features.get("synthetic", {}):
             rows = [_rows_of(evidence, name, family, wanted)
                     for name, wanted in zip(("synthetic", "seed", "pool"), ids, strict=True)]
             if family not in NOT_CONTENT and all(side is not None for side in rows):
                 spaces.append(encoded(family, *(side for side in rows if side is not None)))
+            elif family not in NOT_CONTENT and family in evidence.features.get("seed", {}):
+                partial.append(f"{family} features")
         m, null = len(tested), len(ids[2]) - len(ids[1])
         most = max(k for k in range(1, len(spaces) + 1)
                    if k == 1 or fewest_detectable(m, null, self.rate, k) <= max(1, VISIBLE * m))
-        return spaces[:most]
+        few = [space.name for space in spaces[most:]]
+        unused = [f"{_listed(names)}, {why}" for names, why in (
+            (partial, "which a part of the images alone has"), (few, "for which the pool is too small")) if names]
+        return spaces[:most], "".join(f"; not by {words}" for words in unused)
 
     def _doubles(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
         """How many independent synthetic images have a near double among them, against as many real ones."""
@@ -121,20 +127,23 @@ class Copying:
         return [Measurement("copying", "near doubles", verdict, found / n, "share of images", why, interval=interval,
                             null=chance, n=(n, n), remedy=remedy.get(verdict, ""))]
 
-    def _measured(self, found: Copies, ids: list[str], seeds: list[str], pool: int) -> Measurement:
+    def _measured(self, found: Copies, ids: list[str], seeds: list[str], pool: int,
+                  unused: str) -> Measurement:
         flagged = found.q <= self.rate
         m, k, spaces = len(ids), int(flagged.sum()), len(found.spaces)
         fewest = fewest_detectable(m, found.null, self.rate, spaces)
         worst = [i for i in np.lexsort((found.ratio, found.p)) if flagged[i]]
         verdict: Verdict = "pass"
         why = (f"{k} of {m} images are nearer to a seed image than {found.null} real images would let one expect, by "
-               f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips, turns, crops and shifts)")
+               f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips, turns, crops and shifts)"
+               f"{unused}")
         remedy = ""
         if k > self.max_share * m:
             verdict = "fail"
             why += (f"; the nearest: {ids[worst[0]]} to {seeds[found.nearest[worst[0]]]}, by "
                     f"{found.spaces[found.space[worst[0]]]}")
-            remedy = "take these images out, and stop the generator's training earlier or give it the pool"
+            remedy = ("take these images out, and stop the generator's training earlier or give it the pool; a pool "
+                      "that was taken elsewhere than the seed makes images like the seed's look like copies")
         elif fewest > max(1, VISIBLE * m):
             verdict = "inconclusive"
             remedy = (f"fewer than {fewest} copies could not be seen; about "

@@ -26,7 +26,7 @@ from synthgen.formats.files import (
     unknown_class,
     write_image,
 )
-from synthgen.formats.gather import Facts, Gathered
+from synthgen.formats.gather import MASKLESS, Facts, Gathered
 from synthgen.formats.losses import Losses, Part
 from synthgen.formats.outline import fill, trace
 from synthgen.formats.yolo_lines import Line, parse_line
@@ -137,7 +137,7 @@ class Yolo:
             gathered.add(class_id, line.box, facts)
         elif line.outline is None:
             gathered.ignore.append(_box_mask(line, gathered.size))
-            return "it is a box among outlines; it becomes an ignored region"
+            return MASKLESS
         else:
             gathered.add(class_id, _filled(line.outline, gathered.size), facts)
         return said

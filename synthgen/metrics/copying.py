@@ -165,11 +165,13 @@ def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
     """How surprisingly near to the seed each synthetic image lies, in the space where that is most surprising.
 
     spaces: all of the same m synthetic, n seed and N pool images. As many random pool images as the seed has are held
-    out; the ratio of the distances to seed and to them is compared with the ratios of the other pool images, which are
-    real whether a generator saw them or not. A synthetic image that is no copy is exchangeable with them, and so is any
-    one number made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over
-    spaces, of the rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal
-    test). Then p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
+    out; the ratio of the distances to seed and to them is compared with the ratios of the other pool images. Where seed
+    and pool were drawn alike, a synthetic image that is no copy is exchangeable with these, and so is any one number
+    made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over spaces, of the
+    rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal test). Then
+    p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
+    Where the seed was taken elsewhere than the pool, images of its kind are nearer to it without being copies, by
+    encoders' features far more than by thumbnails, and p is too small.
     Raises: ValueError when the pool has fewer than n + FEWEST images.
     """
     n, N = spaces[0].n, len(spaces[0].pool)

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from synthgen.checks import copying
 from synthgen.checks.copying import Copying
 from synthgen.seeds import rng_of
 from synthgen.types import Evidence, Measurement, Origin, Sample
@@ -22,8 +24,8 @@ def samples(n: int, seed: int, name: str) -> list[Sample]:
     return out
 
 
-def measured(synthetic: list[Sample], pool: int = 420, **options: Any) -> list[Measurement]:
-    evidence = Evidence(synthetic, samples(5, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
+def measured(synthetic: list[Sample], pool: int = 420, seed: int = 5, **options: Any) -> list[Measurement]:
+    evidence = Evidence(synthetic, samples(seed, 1, "seed"), samples(pool, 2, "pool"), (), ("thing",), "instances", {})
     return [m for m in Copying(**options)(evidence, rng_of(0)) if m.name != "near doubles"]
 
 
@@ -72,6 +74,15 @@ def test_a_pool_that_could_not_have_shown_it_is_no_pass() -> None:
     assert (none.verdict, none.hard) == ("skipped", True)
 
 
+def test_a_seed_as_large_as_the_part_of_the_pool_that_is_looked_at_is_compared_all_the_same(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "MOST", 12)
+    (found,) = measured(samples(2, 3, "new"), pool=60, seed=25)
+    assert (found.verdict, found.n) == ("inconclusive", (2, 60))
+    assert "than 25 real images" in found.why
+
+
 def test_declared_re_use_is_counted_and_not_judged() -> None:
     origin = Origin("synthetic", "compose", known_by="construction")
     made = [replace(s, origin=origin, meta={"sources": [0, k % 2 + 1]}) for k, s in enumerate(samples(6, 3, "made"))]
@@ -114,3 +125,13 @@ def test_a_small_pool_is_spent_on_thumbnails_alone() -> None:
     (found,) = (m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
     assert found.verdict == "inconclusive"
     assert "by thumbnails (" in found.why
+    assert found.why.endswith("; not by encoder features, for which the pool is too small")
+
+
+def test_features_of_a_part_of_the_images_are_not_used_and_that_is_said() -> None:
+    seed, pool, new = samples(5, 1, "seed"), samples(850, 2, "pool"), samples(20, 3, "new")
+    rows = {name: {"encoder": rng_of(0).normal(size=(n, 8)).astype(np.float32)} for name, n in
+            (("synthetic", 10), ("seed", 5), ("pool", 850))}
+    evidence = Evidence(new, seed, pool, (), ("thing",), "instances", rows, independent=new[::2])
+    (found,) = (m for m in Copying()(evidence, rng_of(0)) if m.name == "near copies of the seed")
+    assert found.why.endswith("; not by encoder features, which a part of the images alone has")

@@ -16,6 +16,7 @@ from synthgen.metrics.features import handcrafted, spectrum
 from synthgen.testing import check_check, check_format, check_generator, check_trainer, tiny_context, tiny_real
 from synthgen.testing.features import check_features
 from synthgen.testing.function import check_function
+from synthgen.testing.tiny import tiny_images
 from synthgen.types import Evidence, Mixture, Origin
 from synthgen_labeler.inference import CompactLabeler, Settings
 from synthgen_labeler.network import Shape, build
@@ -24,7 +25,7 @@ from synthgen_labeler.network import Shape, build
 QUICK: dict[tuple[str, str], dict[str, Any]] = {
     ("generators", "diffusion"): {"steps": 2, "batch": 2, "px": 32, "widths": [8, 8], "sampling_steps": 2},
     ("generators", "gan"): {"steps": 2, "batch": 4, "px": 32, "widths": (8, 8), "critic": (8, 8), "look_every": 0},
-    ("trainers", "labeler"): {"weights": "random", "steps": 2, "batch": 2, "crop": 32, "width": 8},
+    ("trainers", "labeler"): {"steps": 20, "batch": 4, "crop": 64, "width": 16, "decay": 0.5, "rate": 5e-3},
     ("checks", "realism"): {"permutations": 19},
     ("checks", "drift"): {"permutations": 19},
     ("checks", "utility"): {"resamples": 200},
@@ -70,7 +71,10 @@ def test_every_generator_keeps_its_promises(name: str) -> None:
 def test_every_trainer_keeps_its_promises(name: str, tmp_path: Path) -> None:
     real = tiny_real(2)
     mixture = Mixture(real, np.ones(2, bool), np.full(2, 0.5))
-    check_trainer(built("trainers", name), mixture, tiny_context(tmp_path))
+    trainer = built("trainers", name)
+    check_trainer(trainer, mixture, tiny_context(tmp_path))
+    found = trainer.load(tmp_path / "saved").label(tiny_images())
+    assert any(len(labels) for labels in found), "it found nothing, so that nothing was compared with nothing"
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from synthgen.formats import Reading
 from synthgen.formats.outline import fill, trace
 from synthgen.formats.yolo import Yolo
 from synthgen.geometry import labels_from_masks
+from synthgen.init import look
 from synthgen.types import Sample
 
 Make: TypeAlias = Callable[..., Sample]
@@ -95,6 +96,16 @@ def test_a_box_among_outlines_becomes_an_ignored_region(dataset: Any, read: Read
     (one,), (problem,) = read(Yolo(), dataset("0 0.1 0.2 0.3 0.2 0.3 0.6\n0 0.5 0.5 0.2 0.2\n"))
     assert "ignored region" in problem.what
     assert one.labels.ignore is not None
+
+
+def test_init_counts_boxes_among_outlines_and_takes_the_task_of_the_larger_part(dataset: Any) -> None:
+    outline = "0 0.1 0.2 0.3 0.2 0.3 0.6\n"
+    boxes = "0 0.5 0.5 0.2 0.2\n0 0.8 0.5 0.2 0.2\n"
+    seen = look(dataset(outline + boxes), None, None)
+    assert (seen.task, seen.parts["seed"].maskless) == ("detect", 2)
+    assert "1 objects have a mask and 2 only a box" in "\n".join(seen.lines())
+    assert len(seen.parts["seed"].diameters) == sum(seen.parts["seed"].objects.values()) == 3  # of every box
+    assert look(dataset(outline * 3 + boxes), None, None).task == "instances"
 
 
 YAMLS = {

@@ -18,6 +18,7 @@ from synthgen.geometry import box_ious, encode, labels_from_ids
 from synthgen.metrics.accuracy import ap50_stardist, score_image
 from synthgen.seeds import rng_of
 from synthgen.testing import check_trainer, tiny_context, tiny_real
+from synthgen.testing.tiny import tiny_images
 from synthgen.types import Labels, Mixture, Probabilistic, Sample
 from synthgen_labeler import LabelerTrainer, fitting
 from synthgen_labeler.boxes import GAIN, box_loss, box_target, found_boxes, giou_of_sides
@@ -290,7 +291,11 @@ def test_batch_t_depends_on_t_alone() -> None:
 
 @pytest.mark.slow
 def test_it_keeps_the_promises_of_a_trainer_for_boxes(tmp_path: Path) -> None:
-    check_trainer(LabelerTrainer(**SMALL), mixture(2), tiny_context(tmp_path, "detect"))
+    trainer = LabelerTrainer(steps=20, batch=4, crop=64, width=16, decay=0.9)
+    check_trainer(trainer, mixture(2), tiny_context(tmp_path, "detect"))
+    found = trainer.load(tmp_path / "saved")
+    assert any(len(labels) for labels in found.label(tiny_images())), "nothing was compared with nothing"
+    assert found.settings.one_view is not None  # and what was compared was calibrated
 
 
 @pytest.mark.slow
