@@ -137,6 +137,8 @@ class Copying:
         why = (f"{k} of {m} images are nearer to a seed image than {found.null} real images would let one expect, by "
                f"{_listed(found.spaces)} (false discovery rate {self.rate:g}, over flips, turns, crops and shifts)"
                f"{unused}")
+        if found.apart:
+            why += f"; not by {_listed(found.apart)}, in which seed and pool differ or too few images are labelled"
         remedy = ""
         if k > self.max_share * m:
             verdict = "fail"

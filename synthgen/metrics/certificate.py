@@ -140,10 +140,10 @@ def certify(doubt: ArrayLike, audit: ArrayLike, losses: ArrayLike, max_error: fl
 
     The sequence starts at the first coverage from START on at which an audit with half of `max_error` would pass; where
     the audit is too small for that, at the first that a faultless one could certify. Which coverages are tried depends
-    on the places of the audit in the order, never on its losses. Each step is an exact test; that the sequence keeps the
-    promise where its start moves with the places is shown by simulation alone, on pools made to break it
-    (`test_pools_made_to_break_the_promise_do_not`): a start fixed beforehand would be proven, and certifies small
-    audits far more seldom.
+    on the places of the audit in the order, never on its losses. Each step is an exact test; that the sequence as a
+    whole keeps the promise, though its start moves with the places, is shown by simulation alone, on pools made to
+    break it (`test_pools_made_to_break_the_promise_do_not`): a start fixed beforehand would be proven, and certifies
+    small audits far more seldom.
     """
     order = np.argsort(np.asarray(doubt, np.float64), kind="stable")
     size = len(order)

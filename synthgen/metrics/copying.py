@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 SIDE = 16  # px of a thumbnail
 CROP, MOVE = 0.88, 0.07  # of the image's sides
 VIEWED = 200  # seed images whose crops and moved copies are looked at; 0.4 MB each
+FEW, APART, PERMUTATIONS = 4, 0.1, 199  # seed images, level and permutations of the test whether it is like the pool
 FEWEST = 19  # real images that the null needs: 1 / (1 + 19) = 0.05
 _CHUNK = 512
 
@@ -31,7 +32,7 @@ class Copies:
     """For m synthetic images: space (m,) index of the space in which each is most surprisingly near to the seed, and
     there ratio (m,) distance to the nearest seed image over that to the nearest held-out real one, and nearest (m,)
     index of the seed image; p (m,) conformal over all spaces; q (m,) after Benjamini–Hochberg; null: real images behind
-    p; spaces: their names.
+    p; spaces: their names; apart: those that were left out, since seed and pool differ in them.
     """
 
     space: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Copies:
     nearest: NDArray[np.int64]
     null: int
     spaces: tuple[str, ...]
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,8 +172,9 @@ def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
     made of an image and the multiset of all (Vovk, Gammerman & Shafer 2005, §2.2): here the least, over spaces, of the
     rank of its ratio among theirs and its own (the min-p of Westfall & Young 1993, as a full conformal test). Then
     p = (1 + #{real number ≤ its own}) / (1 + #real), valid at any number of spaces and images.
-    Where the seed was taken elsewhere than the pool, images of its kind are nearer to it without being copies, by
-    encoders' features far more than by thumbnails, and p is too small.
+    Where the seed was taken elsewhere than the pool, images of its kind are nearer to it without being copies: by
+    thumbnails hardly, by encoders' features all of them. So every space but the first is used only if seed and held-out
+    images are not told apart in it (`drawn_alike`), which the images compared have no part in.
     Raises: ValueError when the pool has fewer than n + FEWEST images.
     """
     n, N = spaces[0].n, len(spaces[0].pool)
@@ -180,10 +183,32 @@ def copies(spaces: Sequence[Space], rng: np.random.Generator) -> Copies:
                          "to compare with")
     # The order of files decides nothing.
     order = np.lexsort(spaces[0].pool.T)[rng.permutation(N)]
-    null, mine, index = (np.array(side) for side in zip(*(s.ratios(order[:n], order[n:]) for s in spaces), strict=True))
+    held, rest = order[:n], order[n:]
+    used = [spaces[0], *(s for s in spaces[1:] if drawn_alike(s.seed[:n], s.pool[held], rng))]
+    null, mine, index = (np.array(side) for side in zip(*(s.ratios(held, rest) for s in used), strict=True))
     p, space = least_of(null, mine)
     at = (space, np.arange(len(space)))
-    return Copies(space, mine[at], p, bh(p), index[at], N - n, tuple(s.name for s in spaces))
+    return Copies(space, mine[at], p, bh(p), index[at], N - n, tuple(s.name for s in used),
+                  tuple(s.name for s in spaces if s not in used))
+
+
+def drawn_alike(a: NDArray[np.float32], b: NDArray[np.float32], rng: np.random.Generator) -> bool:
+    """Whether two sets of n rows are not told apart: permutation test of the energy distance at level APART.
+
+    2 E|X − Y| − E|X − X'| − E|Y − Y'| (Székely & Rizzo 2004, "Testing for equal distributions in high dimension"), of
+    equal sets −zᵀDz / n² for labels z = ±1. Fewer than FEW rows a side tell nothing, which counts as no.
+    """
+    n = len(a)
+    if n < FEW:
+        return False
+    # Sorted: file order decides nothing; and of large sets a part is enough.
+    both = np.concatenate([side[np.lexsort(side.T)][np.linspace(0, n - 1, min(n, VIEWED)).astype(int)]
+                           for side in (a, b)]).astype(np.float64)
+    far = np.sqrt(np.maximum(((both**2).sum(1)[:, None] + (both**2).sum(1) - 2 * both @ both.T), 0))
+    z = np.repeat([1.0, -1.0], len(both) // 2)
+    labels = np.stack([z, *(rng.permutation(z) for _ in range(PERMUTATIONS))])
+    energy = -np.einsum("bi,ij,bj->b", labels, far, labels, optimize=True)
+    return bool((energy >= energy[0] - 1e-9 * abs(energy[0])).mean() > APART)
 
 
 def least_of(null: Floats, mine: Floats) -> tuple[Floats, NDArray[np.int64]]:

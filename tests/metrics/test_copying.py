@@ -12,7 +12,9 @@ import pytest
 from synthgen.metrics.copying import (
     SIDE,
     Copies,
+    Space,
     copies,
+    drawn_alike,
     encoded,
     fewest_detectable,
     least_of,
@@ -250,3 +252,38 @@ class Lazy(list[np.ndarray]):
 
     def __iter__(self) -> Any:
         return (image.copy() for image in super().__iter__())
+
+
+def _of_a_family(rng: np.random.Generator, shift: float, n: int = 10, D: int = 64) -> list[Space]:
+    """Thumbnails that tell nothing, and features of 40 honest images of the seed's kind, which lies `shift` spreads
+    from the pool's in every column."""
+    honest, seed = rng.normal(shift, 1, (40, D)), rng.normal(shift, 1, (n, D))
+    pool = rng.normal(0, 1, (200, D))
+    made, source, known = (x.astype(np.float32) for x in (honest, seed, pool))
+    blind = [rng.normal(size=(len(x), 8)).astype(np.float32) for x in (made, source, known)]
+    return [encoded("blind", *blind), encoded("telling", made, source, known)]
+
+
+def test_a_seed_from_elsewhere_makes_no_copies_of_honest_images_by_features() -> None:
+    flagged, left_out = 0, 0
+    for draw in range(20):
+        rng = rng_of(draw)
+        found = copies(_of_a_family(rng, 1.0), rng)
+        flagged += int((found.q <= 0.05).sum())
+        left_out += found.apart == ("telling features",)
+    assert left_out == 20
+    assert flagged <= 0.05 * 20 * 40
+
+
+def test_a_seed_like_the_pool_keeps_its_features_mostly() -> None:
+    kept = 0
+    for draw in range(100):
+        rng = rng_of(draw)
+        kept += drawn_alike(*rng.normal(size=(2, 10, 64)).astype(np.float32), rng)
+    assert 80 <= kept <= 98  # the test's level is a tenth
+
+
+def test_whether_seed_and_pool_are_alike_does_not_depend_on_the_order_of_files_and_needs_four_images() -> None:
+    a, b = (rng_of(k).normal(k / 4, 1, (12, 32)).astype(np.float32) for k in (0, 1))
+    assert drawn_alike(a, b, rng_of(0)) == drawn_alike(a[::-1], b[::-1], rng_of(0))
+    assert not drawn_alike(a[:3], a[3:6], rng_of(0))
