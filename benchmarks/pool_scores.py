@@ -38,6 +38,9 @@ def main() -> None:
     truth = {hash_image(s.image): s.labels for s in Stored(base / "0-ingest/pool_truth")}
     pool = [s for s in Stored(base / "0-ingest/pool") if hash_image(s.image) in truth]
     cells = sorted((base / args.size).glob("seed-*"), key=lambda p: int(p.name.split("-")[1]))
+    if not cells:
+        sizes = ", ".join(sorted(p.name for p in base.glob("n-*"))) or "none"
+        parser.error(f"{base / args.size} holds no trainings; --size may be: {sizes}")
     arms = [p.name for p in sorted((cells[0] / "arms").iterdir())
             if all((c / "arms" / p.name / "done.json").is_file() for c in cells)]
     metrics, main_one = METRICS, "ap50"

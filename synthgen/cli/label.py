@@ -72,6 +72,7 @@ def command(
     from synthgen.errors import DataError
     from synthgen.formats import Format, Problem, Reading
     from synthgen.formats.detect import open_dataset
+    from synthgen.images import list_images
     from synthgen.recipe.schema import Label
     from synthgen.stages.label import sorted_out
     from synthgen.store import new_folder, read_json
@@ -93,7 +94,7 @@ def command(
     reading = Reading(bits=_bits_of_run(model) if bits is None else cast("Bits", int(bits)))
     bad: list[Problem] = []
     states: Counter[str] = Counter()
-    count = 0
+    count, total = 0, len(list_images(images))
 
     def labelled(watch: Watch) -> Iterator[Sample]:
         nonlocal count
@@ -111,7 +112,7 @@ def command(
             if labels.image_class is not None:
                 states[labels.image_state] += 1
             count += 1
-            watch("label", count, 0)
+            watch("label", count + len(bad), total)
             yield replace(item, labels=labels, origin=Origin("pseudo", facts["trainer"], known_by="model"))
 
     with Watch(out.parent) as watch:
@@ -147,7 +148,8 @@ def _bits_of_run(model: Path) -> Bits:
     if not (run / "recipe.resolved.json").is_file():
         return 16
     bits = load_run(run).recipe.data.bits
-    say(f"bits     {bits}, as {run.name} says in data.bits")
+    if bits != 16:
+        say(f"bits     {bits}, as {run.name} says in data.bits")
     return bits
 
 
