@@ -298,7 +298,7 @@ class Trainer(Protocol):
     samples that they are paired with. A class that can learn from unlabelled images says so of itself: SELF_TRAINING,
     a mapping of the options that switch it on to the values that do. One of them left out, 0, false or null means
     that `fit` does not look at the pool; it never looks at labels there. Without SELF_TRAINING no pool is among the
-    needs of a training. SELF_TRAINING_TASKS: the tasks for which it can (without: all that it does).
+    needs of a training.
     """
 
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler: ...

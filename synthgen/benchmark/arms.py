@@ -68,9 +68,8 @@ def wanted(recipe: Recipe) -> tuple[list[Arm], dict[str, str]]:
             left_out[name] = "the recipe makes no synthetic images"
         elif (arm.teacher is not None or arm.pool) and recipe.data.pool is None:
             left_out[name] = "the recipe names no pool"
-        elif arm.pool and not training.switches(recipe.train.use, recipe.task):
-            only = f" for task {recipe.task}" if training.switches(recipe.train.use) else ""
-            left_out[name] = f"the trainer {recipe.train.use} does not learn from unlabelled images{only}"
+        elif arm.pool and not training.switches(recipe.train.use):
+            left_out[name] = f"the trainer {recipe.train.use} does not learn from unlabelled images"
         else:
             names += [n for n in (arm.teacher, name) if n is not None and n not in names]
     out = [ARMS[name] for name in sorted(names, key=list(ARMS).index)]

@@ -149,7 +149,6 @@ def _check_options(findings: Findings, path: Keys, entries: dict[str, Node], mod
     if plugin is None:
         return
     _does_task(findings, group, plugin, name, ("task",))
-    _learns_from_pool(findings, plugin, name, path, entries)
     _option_paths(findings, plugin, path, {k: entries[k] for k in extra})
     given = {k: entries[k].plain() for k in extra}
     wrong = plugins.problems(plugin, given)
@@ -174,17 +173,6 @@ def _does_task(findings: Findings, group: Group, plugin: type, name: str, path: 
         return
     able = [p.name for p in plugins.installed(group) if task in getattr(plugins.find(group, p.name), "TASKS", ())]
     findings.say(path, f'the {plugins.NOUNS[group]} "{name}" does not do task {task}', allowed=able)
-
-
-def _learns_from_pool(findings: Findings, plugin: type, name: str, path: Keys, entries: dict[str, Node]) -> None:
-    """Trainers that learn from unlabelled images for some of their tasks only say so in SELF_TRAINING_TASKS."""
-    task, tasks = findings.text("task"), getattr(plugin, "SELF_TRAINING_TASKS", None)
-    if tasks is None or task not in get_args(Task) or task in tasks:
-        return
-    for option in getattr(plugin, "SELF_TRAINING", {}):
-        if option in entries and entries[option].plain():
-            findings.say((*path, option), f'the trainer "{name}" does not learn from unlabelled images for task {task}',
-                         hint="leave it out.")
 
 
 def _check_file(findings: Findings, path: Keys, node: Node) -> None:

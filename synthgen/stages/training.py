@@ -10,7 +10,7 @@ from synthgen.recipe.schema import Recipe
 from synthgen.seeds import seed_of
 from synthgen.stages import Job, files_of, ingest, keys, version_of
 from synthgen.store import read_json
-from synthgen.types import Context, Json, Labeler, Mixture, Task, Trainer
+from synthgen.types import Context, Json, Labeler, Mixture, Trainer
 
 CODE = 1
 
@@ -42,13 +42,9 @@ def pool_keys(job: Job) -> Json:
     return keys([unit for unit in ingest.units(job) if unit.name == "0-ingest/pool"])
 
 
-def switches(use: str, task: Task | None = None) -> Mapping[str, Json]:
-    """The options that make a trainer learn from the pool, with values that do; empty when it cannot, at all or for a
-    task."""
-    trainer = plugins.find("trainers", use)
-    if task is not None and task not in getattr(trainer, "SELF_TRAINING_TASKS", (task,)):
-        return {}
-    found: Mapping[str, Json] = getattr(trainer, "SELF_TRAINING", {})
+def switches(use: str) -> Mapping[str, Json]:
+    """The options that make a trainer learn from the pool, with values that do; empty when it cannot."""
+    found: Mapping[str, Json] = getattr(plugins.find("trainers", use), "SELF_TRAINING", {})
     return found
 
 

@@ -21,7 +21,7 @@ from synthgen.testing import check_trainer, tiny_context, tiny_real
 from synthgen.testing.tiny import tiny_images
 from synthgen.types import Labels, Mixture, Probabilistic, Sample
 from synthgen_labeler import LabelerTrainer, fitting
-from synthgen_labeler.boxes import GAIN, box_loss, box_target, found_boxes, giou_of_sides
+from synthgen_labeler.boxes import GAIN, Found, box_loss, box_target, found_boxes, giou_of_sides
 from synthgen_labeler.calibration import _scored_boxes, platt
 from synthgen_labeler.data import Batches, Plan, boxes_of
 from synthgen_labeler.inference import BoxLabeler, Settings, d4
@@ -61,14 +61,13 @@ def separate(draw: Any) -> tuple[Any, Any]:
 def test_what_was_taught_is_found_again(known: tuple[Any, Any]) -> None:
     boxes, classes = known
     target = box_target(boxes, classes, 2, np.ones((72, 96), bool))
-    found, kinds, scores = found_boxes(target.heat, target.sides, np.zeros((72, 96), np.float32), radius=2,
-                                       threshold=0.3, min_area=4)
-    assert len(found) == len(boxes)
+    found = found_boxes(target.heat, target.sides, np.zeros((72, 96), np.float32), radius=2, threshold=0.3, min_area=4)
+    assert len(found.boxes) == len(boxes)
     if len(boxes):
-        ious = box_ious(found, boxes)
+        ious = box_ious(found.boxes, boxes)
         assert (ious.max(1) > 0.999).all()
-        assert (classes[ious.argmax(1)] == kinds).all()
-        assert (scores == 1).all()
+        assert (classes[ious.argmax(1)] == found.classes).all()
+        assert (found.scores == 1).all()
         each = [target.weight[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1].sum() for x0, y0, x1, y1 in boxes]
         assert each == pytest.approx([1.0] * len(boxes), rel=1e-4)
 
@@ -120,7 +119,7 @@ def test_a_turned_picture_has_the_turned_boxes(k: int) -> None:
     back = torch.rot90(torch.from_numpy(there), -(k % 4), (-2, -1))
     back = back.flip(-1) if k >= 4 else back
     assert np.allclose(here[[0, 1, 6]], back.numpy()[[0, 1, 6]], atol=1e-3)
-    one, two = (mine.boxes(x)[0] for x in (image, turned))
+    one, two = (mine.boxes(x).boxes for x in (image, turned))
     x0, y0, x1, y1 = two.T
     for _ in range(k % 4):  # a quarter turn back
         x0, y0, x1, y1 = 64 - y1, x0, 64 - y0, x1
@@ -141,28 +140,28 @@ def test_views_of_a_flat_box_agree_that_it_is_flat() -> None:
         heat = torch.logit(torch.from_numpy(target.heat), 1e-4)
         outs.append(torch.cat([heat, raw_of(torch.from_numpy(target.sides), 6.0)])[None])
     out = mine.merged(outs).numpy()
-    boxes, _, scores = found_boxes(out[:1], out[1:5], out[5], radius=2, threshold=0.5, min_area=4)
-    assert boxes == pytest.approx(np.array([[8, 20, 50, 28]]), abs=1e-3)
-    assert scores[0] > 0.95
+    found = found_boxes(out[:1], out[1:5], out[5], radius=2, threshold=0.5, min_area=4)
+    assert found.boxes == pytest.approx(np.array([[8, 20, 50, 28]]), abs=1e-3)
+    assert found.scores[0] > 0.95
 
 
 def test_views_that_differ_about_the_sides_lower_the_score() -> None:
     target = box_target(np.array([[10, 10, 30, 30]], np.float32), np.array([0]), 1, np.ones((40, 40), bool))
     for off, expected in ((0.0, 1.0), (1.0, 18 * 18 / 400), (9.0, 2 * 2 / 400)):
         spread = np.full((40, 40), off, np.float32)
-        _, _, scores = found_boxes(target.heat, target.sides, spread, radius=2, threshold=0.3, min_area=4)
-        assert scores == pytest.approx([expected])
+        found = found_boxes(target.heat, target.sides, spread, radius=2, threshold=0.3, min_area=4)
+        assert found.scores == pytest.approx([expected])
 
 
 def test_one_object_gives_one_box_and_small_ones_are_left_out() -> None:
     heat, sides = np.zeros((1, 40, 60), np.float32), np.full((4, 40, 60), 8.0, np.float32)
     heat[0, 20, 20], heat[0, 20, 23], heat[0, 20, 45] = 0.9, 0.8, 0.7
     none = np.zeros((40, 60), np.float32)
-    boxes, _, scores = found_boxes(heat, sides, none, radius=1, threshold=0.1, min_area=12)
-    assert scores == pytest.approx([0.9, 0.7])
-    assert boxes[0].tolist() == [12.5, 12.5, 28.5, 28.5]
-    assert len(found_boxes(heat, sides, none, radius=1, threshold=0.1, min_area=300)[0]) == 0
-    assert found_boxes(heat * 0, sides, none, radius=1, threshold=0.1, min_area=12)[0].shape == (0, 4)
+    found = found_boxes(heat, sides, none, radius=1, threshold=0.1, min_area=12)
+    assert found.scores == pytest.approx([0.9, 0.7])
+    assert found.boxes[0].tolist() == [12.5, 12.5, 28.5, 28.5]
+    assert len(found_boxes(heat, sides, none, radius=1, threshold=0.1, min_area=300).boxes) == 0
+    assert found_boxes(heat * 0, sides, none, radius=1, threshold=0.1, min_area=12).boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("k", range(6))
@@ -242,7 +241,7 @@ def test_a_second_box_on_an_object_is_wrong_when_scores_are_calibrated() -> None
     class Two:
         def boxes(self, image: Any, views: int) -> Any:
             found = np.array([[10, 10, 30, 30], [10, 10, 30, 26], [50, 50, 60, 60]], np.float32)
-            return found, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7])
+            return Found(found, np.zeros(3, np.int64), np.array([0.9, 0.8, 0.7]), np.ones(3))
 
     away = np.zeros((64, 64), bool)
     away[48:, 48:] = True
@@ -323,11 +322,6 @@ def test_a_short_training_finds_boxes_and_its_scores_mean_something(tmp_path: Pa
     assert not isinstance(labeler, Probabilistic)
     assert reached[1] > 0.5
     assert np.isnan(reached[0]) or reached[1] > reached[0] + 0.3
-
-
-def test_learning_from_the_pool_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="for task detect the labeler learns from labels alone"):
-        LabelerTrainer(**SMALL, pool=1.0).fit(mixture(), [], mixture().samples, tiny_context(tmp_path, "detect"))
 
 
 def bars(n: int) -> list[Sample]:

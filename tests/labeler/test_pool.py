@@ -167,9 +167,9 @@ def test_pixel_thresholds_follow_each_class_and_not_how_large_it_is() -> None:
 
 
 def see(guard: Watch, classes: list[int], certain: bool = True, times: int = 1) -> None:
-    named = torch.tensor(classes)
+    each = torch.nn.functional.one_hot(torch.tensor(classes), len(guard.shows))
     for _ in range(times):
-        guard.see(named, torch.full_like(named, certain, dtype=torch.bool), torch.ones_like(named, dtype=torch.bool))
+        guard.see(each * certain, each.sum(0))
 
 
 def test_a_class_that_nothing_is_sure_enough_of_for_long_rings_the_alarm() -> None:

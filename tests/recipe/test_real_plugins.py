@@ -78,16 +78,6 @@ def test_a_task_that_the_trainer_does_not_do_is_told_before_anything_is_made(
     assert (found.line, found.message) == (3, 'the trainer "labeler" does not do task detect')
 
 
-def test_an_option_for_the_pool_is_told_where_the_task_cannot_learn_from_it(recipe: Path) -> None:
-    detect = RECIPE.replace("instances", "detect")
-    (found,) = problems(recipe, "train: {pool: 1.0}\n", detect)
-    assert (found.line, found.path) == (6, "train.pool")
-    assert found.message == 'the trainer "labeler" does not learn from unlabelled images for task detect'
-    for more in ("train: {pool: 0}\n", "train: {steps: 5}\n"):
-        recipe.write_text(detect + more)
-        assert load(recipe).recipe.task == "detect"
-
-
 def test_transforms_are_known_by_name_without_importing_them(recipe: Path) -> None:
     found = problems(recipe, "mix: {augment: [{type: HorizontlFlip}, {p: 1}, {type: D4}]}\n")
     assert [(p.path, p.hint) for p in found] == [

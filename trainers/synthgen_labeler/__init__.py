@@ -26,7 +26,6 @@ class LabelerTrainer:
     """Trains the compact labeler; the same data, options and seed give the same weights on the same machine."""
 
     TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "detect", "classify")
-    SELF_TRAINING_TASKS: ClassVar[tuple[str, ...]] = ("instances", "segment", "classify")
     SELF_TRAINING: ClassVar[Mapping[str, Json]] = {"pool": 1.0}
 
     encoder: Literal["efficientnet-lite0"] | Pinned | Path = LITE0
@@ -87,9 +86,6 @@ class LabelerTrainer:
             raise DataError(f"the labeler does not do task {context.task}; it does {', '.join(self.TASKS)}")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
-        if self.pool and context.task not in self.SELF_TRAINING_TASKS:
-            raise DataError(f"pool: {self.pool:g}: for task {context.task} the labeler learns from labels alone; leave "
-                            "the option out")
         if self.pool and not len(pool):
             raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
                             "data.pool, or leave the option out")

@@ -10,7 +10,7 @@ Sides are (4, H, W) float32 px: how far the box goes from the middle of a pixel 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -36,7 +36,8 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxTarget:
     """heat (K, H, W) float32 in [0, 1], 1 at centres; sides (4, H, W) float32 px; weight (H, W) float32, how much the
-    sides matter there, summing to 1 over each box; valid (H, W) bool, where not finding anything says something."""
+    sides matter there, summing to 1 over each box, or to how far it is trusted; valid (H, W) bool, where not finding
+    anything says something."""
 
     heat: Floats
     sides: Floats
@@ -44,8 +45,14 @@ class BoxTarget:
     valid: NDArray[np.bool_]
 
 
-def box_target(boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: NDArray[np.bool_]) -> BoxTarget:
-    """Targets from (N, 4) boxes and their classes. Where boxes overlap, the smaller one's sides are taught."""
+def box_target(
+    boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: NDArray[np.bool_],
+    steady: NDArray[np.float64] | None = None,
+) -> BoxTarget:
+    """Targets from (N, 4) boxes and their classes. Where boxes overlap, the smaller one's sides are taught.
+
+    steady: (N,) in [0, 1], how much each box's sides are to be trusted; None = wholly.
+    """
     H, W = valid.shape
     heat = np.zeros((n_classes, H, W), np.float32)
     sides = np.zeros((4, H, W), np.float32)
@@ -64,7 +71,8 @@ def box_target(boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: 
         here = np.s_[:, *at]
         sides[here] = np.where(inside, np.stack([py - y0, px - x0, y1 - py, x1 - px]), sides[here])
         share = np.where(inside, bell, 0)
-        weight[at] = np.where(inside, share / max(float(share.sum()), 1e-6), weight[at])
+        trust = 1.0 if steady is None else float(steady[k])
+        weight[at] = np.where(inside, trust * share / max(float(share.sum()), 1e-6), weight[at])
     return BoxTarget(heat, sides, weight * valid, valid)
 
 
@@ -110,16 +118,35 @@ def giou_of_sides(a: Tensor, b: Tensor) -> Tensor:
     return both / union - (hull - union) / hull
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """N boxes inside the image, the surest first. boxes: (N, 4) float32 px. classes: (N,) int64. heights: (N,) float64,
+    of their centres' peaks, in [0, 1]. steady: (N,) float64 in [0, 1], the IoU of a box with itself, moved in on every
+    side by as much as the views differ about a side: how sure it is where it is (localisation confidence from the
+    variance of jittered views, as in Soft Teacher: Xu et al., ICCV 2021, §3.3)."""
+
+    boxes: Boxes
+    classes: NDArray[np.int64]
+    heights: NDArray[np.float64]
+    steady: NDArray[np.float64]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """(N,) raw scores in [0, 1]: how sure it is that there is something, and where."""
+        return self.heights * self.steady
+
+    def of(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Found:
+        """Those of the rows."""
+        return Found(self.boxes[rows], self.classes[rows], self.heights[rows], self.steady[rows])
+
+
 def found_boxes(
     heat: Floats, sides: Floats, spread: Floats, *, radius: int, threshold: float, min_area: float
-) -> tuple[Boxes, NDArray[np.int64], NDArray[np.float64]]:
-    """Boxes (N, 4) inside the image, their classes and raw scores in [0, 1], the surest first.
+) -> Found:
+    """The boxes that a head's outputs say.
 
-    heat: (K, H, W) in [0, 1]. spread: (H, W) px, how far several views differ about a side. A score is the
-    peak's height times the IoU of the box with itself, moved in on every side by the spread: how sure it is that there
-    is something, and where (localisation confidence from the variance of jittered views, as in Soft Teacher: Xu et
-    al., ICCV 2021, §3.3). radius: of the maximum filter, px. Of boxes of one class that overlap by over OVERLAP the
-    surest is kept.
+    heat: (K, H, W) in [0, 1]. spread: (H, W) px, how far several views differ about a side. radius: of the maximum
+    filter, px. threshold: of a peak's height. Of boxes of one class that overlap by over OVERLAP the surest is kept.
     """
     K, H, W = heat.shape
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
@@ -129,14 +156,13 @@ def found_boxes(
     up, left, down, right = sides[:, ys, xs].astype(np.float64)
     width, height, off = left + right, up + down, spread[ys, xs]
     steady = np.maximum(width - 2 * off, 0) * np.maximum(height - 2 * off, 0) / np.maximum(width * height, 1e-6)
-    scores = heat[classes, ys, xs] * steady
     boxes = np.stack([xs + 0.5 - left, ys + 0.5 - up, xs + 0.5 + right, ys + 0.5 + down], 1)
     boxes = np.clip(boxes, 0, [W, H, W, H])
-    extent = boxes[:, 2:] - boxes[:, :2]
+    found = Found(boxes, classes, heat[classes, ys, xs].astype(np.float64), steady)
+    scores, extent = found.scores, boxes[:, 2:] - boxes[:, :2]
     order = np.argsort(-scores, kind="stable")
     order = order[(extent.prod(1) >= min_area)[order]][: max(MOST, H * W // AREA)]
     xywh = np.concatenate([boxes[:, :2], extent], 1)[order]
     kept = cv2.dnn.NMSBoxesBatched(xywh.tolist(), scores[order].tolist(), classes[order].tolist(), 0.0, OVERLAP)
     rows = order[np.sort(np.asarray(kept, np.int64).reshape(-1))]
-    return boxes[rows].astype(np.float32), classes[rows].astype(np.int64), scores[rows]
-
+    return replace(found.of(rows), boxes=boxes[rows].astype(np.float32))

@@ -127,14 +127,13 @@ def _scored_boxes(labeler: BoxLabeler, data: Dataset, views: int) -> tuple[NDArr
     for sample in data:
         if sample.labels is None:
             continue
-        boxes, classes, raw = labeler.boxes(sample.image, views)
-        labels = only_accepted(sample.labels)
-        same = classes[:, None] == labels.classes[None]
+        found, labels = labeler.boxes(sample.image, views), only_accepted(sample.labels)
+        same = found.classes[:, None] == labels.classes[None]
         # One to one, as they are judged: a second box on the same object is wrong.
-        found, _ = match(np.where(same, box_ious(boxes, labels.boxes), 0), np.ones(len(labels), bool), 0.5)
-        said = (found >= 0) | ~_ignored(boxes, labels)
-        scores.append(raw[said])
-        right.append((found >= 0)[said].astype(float))
+        hits, _ = match(np.where(same, box_ious(found.boxes, labels.boxes), 0), np.ones(len(labels), bool), 0.5)
+        said = (hits >= 0) | ~_ignored(found.boxes, labels)
+        scores.append(found.scores[said])
+        right.append((hits >= 0)[said].astype(float))
     return np.concatenate(scores), np.concatenate(right)
 
 

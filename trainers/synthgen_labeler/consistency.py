@@ -101,7 +101,9 @@ class Consistency(nn.Module):
         self.thresholds.update(q.movedim(1, -1)[valid])
         sure, classes = q.max(1)
         certain = (sure >= self.thresholds.each()[classes]) & valid
-        self.watch.see(classes, certain, valid)
+        C, n = self.watch.classes, len(classes)
+        kept = torch.stack([((classes == c) & certain).reshape(n, -1).sum(1) for c in range(C)], 1)
+        self.watch.see(kept, torch.bincount(classes[valid], minlength=C))
         return Answer(classes, certain, valid)
 
     def facts(self, step: int) -> dict[str, Json]:

@@ -31,8 +31,9 @@ from synthgen_labeler.calibration import calibrate
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.data import Data, Plan
 from synthgen_labeler.inference import NetworkLabeler, Settings, labeler_of
-from synthgen_labeler.module import Training
+from synthgen_labeler.module import PoolTerm, Training
 from synthgen_labeler.network import Shape, Weights, build
+from synthgen_labeler.pseudo_boxes import BoxConsistency, boxes_in_labels
 from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
 from synthgen_labeler.watch import seen_in_labels
 
@@ -68,7 +69,7 @@ class Progress(pl.Callback):
     ) -> None:
         """After each step."""
         step, total = trainer.global_step, int(trainer.max_steps)
-        pool: Consistency | None = pl_module.pool  # type: ignore[assignment]
+        pool: PoolTerm | None = pl_module.pool  # type: ignore[assignment]
         if pool is not None and pool.watch.rung and self.stopped is None:
             self.stopped = step
         if step % 10 == 0 or step == total:
@@ -113,10 +114,9 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     )
     shown = train.augment if train.augment is not None else USUAL[context.task]
     views = _views(options, pool, shown, dense, context.seed)
-    term = None
+    term: PoolTerm | None = None
     if views is not None:
-        expected = seen_in_labels(train, len(context.classes), dense)
-        term = Consistency(len(context.classes) + dense, dense, *expected, options.steps - views.plan.start)
+        term = _term(train, context, options.steps - views.plan.start, radius)
     module = Training(
         network, options.steps, options.rate, _encoder_rate(options), options.decay, context.seed, term,
         options.pool_weight,
@@ -194,10 +194,18 @@ def _views(
     return Unlabelled(pool, shown, PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed))
 
 
-def _say_of_pool(views: Unlabelled, term: Consistency, progress: Progress, context: Context) -> None:
+def _term(train: Mixture, context: Context, steps: int, radius: int) -> PoolTerm:
+    """The pool's term of the loss. steps: that look at the pool."""
+    K, dense = len(context.classes), context.task != "classify"
+    if context.task == "detect":
+        return BoxConsistency(*boxes_in_labels(train, K), steps, radius)
+    return Consistency(K + dense, dense, *seen_in_labels(train, K, dense), steps)
+
+
+def _say_of_pool(views: Unlabelled, term: PoolTerm, progress: Progress, context: Context) -> None:
     """`pool.json`: what the pool was used for, and whether it was given up; a warning when it was."""
-    dense = views.plan.dense
-    why = term.watch.why((("background",) if dense else ()) + context.classes)
+    background = () if context.task in ("classify", "detect") else ("background",)
+    why = term.watch.why((*background, *context.classes))
     said = (f"learning from the pool was given up at step {progress.stopped}, and the labels alone were learned from "
             f"then on: {why}. Label more images of what is missing, or train without the pool (pool: 0)") if why else ""
     about = {

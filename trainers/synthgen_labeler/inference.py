@@ -18,9 +18,9 @@ from torch import Tensor
 
 from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.geometry import labels_from_ids, touches_border
-from synthgen.types import Boxes, Image, Json, Labels, Size
+from synthgen.types import Image, Json, Labels, Size
 from synthgen_labeler.backbone import Spec
-from synthgen_labeler.boxes import found_boxes, sides_of
+from synthgen_labeler.boxes import Found, found_boxes, sides_of
 from synthgen_labeler.grouping import Group, group
 from synthgen_labeler.network import Network, Shape
 from synthgen_labeler.views import resized
@@ -236,15 +236,15 @@ class BoxLabeler(NetworkLabeler):
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
         """Labels of each image, in order: boxes; scores are calibrated when the labeler is."""
         for image in images:
-            boxes, classes, scores = self.boxes(image, 8 if tta else 1)
-            size = _size(image)
-            sure = calibrated(scores, *self.settings.scale(tta)).astype(np.float32)
+            found, size = self.boxes(image, 8 if tta else 1), _size(image)
+            sure = calibrated(found.scores, *self.settings.scale(tta)).astype(np.float32)
             said = sure >= (LEAST_SURE if self.settings.temperature == self.settings.temperature else LEAST_HIGH)
-            boxes, classes, sure = boxes[said], classes[said], sure[said]
-            yield Labels(size, classes, boxes, scores=sure, truncated=touches_border(boxes, size), reviewed="model")
+            found, sure = found.of(said), sure[said]
+            yield Labels(size, found.classes, found.boxes, scores=sure, truncated=touches_border(found.boxes, size),
+                         reviewed="model")
 
-    def boxes(self, image: Image, views: int = 8) -> tuple[Boxes, NDArray[np.int64], NDArray[np.float64]]:
-        """Boxes with their classes and raw scores (`found_boxes`)."""
+    def boxes(self, image: Image, views: int = 8) -> Found:
+        """Boxes with their classes and raw scores."""
         K, s = self.network.shape.classes, self.settings
         out = self.dense(image, views)
         return found_boxes(
@@ -254,20 +254,25 @@ class BoxLabeler(NetworkLabeler):
     def merged(self, outs: Sequence[Tensor]) -> Tensor:
         """(K + 4 + 1, H, W): centre of each class in [0, 1], sides up, left, down, right in px, and how far the views
         differ about a side, px (root mean square)."""
-        K = self.network.shape.classes
-        first, last = slice(K, K + 2), slice(K + 2, K + 4)
-        found = []
-        for k, out in enumerate(outs):
-            sides = sides_of(out[:, K:], self.network.shape.scale)
-            # As vectors from the pixel to the box's first and last corner, sides turn with the image.
-            one = torch.cat([out[:, :K].sigmoid(), -sides[:, :2], sides[:, 2:]], 1)
-            one = undo_d4(one, k, first, last)
-            a, b = one[:, first], one[:, last]
-            found.append(torch.cat([one[:, :K], -torch.minimum(a, b), torch.maximum(a, b)], 1)[0])
-        every = torch.stack(found)
-        mean = every.mean(0)
-        spread = (every[:, K:] - mean[K:]).square().mean((0, 1)).sqrt()
-        return torch.cat([mean, spread[None]])
+        return merged_boxes(outs, range(len(outs)), self.network.shape.classes, self.network.shape.scale)[0]
+
+
+def merged_boxes(outs: Sequence[Tensor], symmetries: Sequence[int], classes: int, scale: float) -> Tensor:
+    """(B, K + 4 + 1, H, W), as `BoxLabeler.merged` says, of the box head's raw outputs (B, K + 4, H, W) for the images
+    seen in these symmetries of the square (`d4`). scale: as `sides_of` takes it."""
+    first, last = slice(classes, classes + 2), slice(classes + 2, classes + 4)
+    found = []
+    for k, out in zip(symmetries, outs, strict=True):
+        sides = sides_of(out[:, classes:], scale)
+        # As vectors from the pixel to the box's first and last corner, sides turn with the image.
+        one = torch.cat([out[:, :classes].sigmoid(), -sides[:, :2], sides[:, 2:]], 1)
+        one = undo_d4(one, k, first, last)
+        a, b = one[:, first], one[:, last]
+        found.append(torch.cat([one[:, :classes], -torch.minimum(a, b), torch.maximum(a, b)], 1))
+    every = torch.stack(found)
+    mean = every.mean(0)
+    spread = (every[:, :, classes:] - mean[:, classes:]).square().mean((0, 2)).sqrt()
+    return torch.cat([mean, spread[:, None]], 1)
 
 
 def labeler_of(network: Network, settings: Settings, device: str = "cpu", threads: int = 1) -> NetworkLabeler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +15,10 @@ from synthgen.seeds import seed_of
 from synthgen_labeler.boxes import box_loss
 from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.network import Network
+from synthgen_labeler.pseudo_boxes import BoxConsistency
 from synthgen_labeler.targets import dense_loss
+
+PoolTerm: TypeAlias = Consistency | BoxConsistency  # what a batch's unlabelled images add to the loss
 
 
 class Training(pl.LightningModule):
@@ -32,7 +35,7 @@ class Training(pl.LightningModule):
         encoder_rate: float,
         decay: float,
         seed: int,
-        pool: Consistency | None = None,
+        pool: PoolTerm | None = None,
         pool_weight: float = 1.0,
     ) -> None:
         super().__init__()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+SURE, DOUBTED = 0.5, 1.5  # boxes as many as labels let expect, times this: learned from; not taken for background
+LEAST_SURE = 0.05  # a score that is asked for in any case, however few boxes there are
+PACE = 0.5  # how far the logit of a threshold moves at a time
 STRICTEST = 0.95  # UniMatch's fixed threshold, and what FreeMatch's code clips at
 
 
@@ -61,3 +66,34 @@ class PixelThresholds(nn.Module):
     def each(self) -> Tensor:
         """(C,) thresholds."""
         return cast(Tensor, self.level)
+
+
+class CountThresholds(nn.Module):
+    """Scores from which on boxes of each of K classes are sure, and from which on they are doubted.
+
+    A threshold is where boxes are as many as the labels let expect: their density times the pixels seen, times SURE, or
+    times DOUBTED. So adapts LabelMatch (Chen et al., CVPR 2022, "Label Matching Semi-Supervised Object Detection"),
+    which sorts all scores of the pool; here each batch moves it a step, up where boxes are too many (stochastic
+    approximation: Robbins & Monro 1951). density: (K,) boxes per px.
+    """
+
+    def __init__(self, density: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("density", torch.tensor(density), persistent=False)
+        self.register_buffer("logits", torch.zeros(2, len(density)))
+
+    def update(self, scores: Sequence[Tensor], pixels: int) -> None:
+        """Take in the scores in [0, 1] of each class's boxes, K × (n_k,) on the CPU, found in so many pixels."""
+        logits, density = cast(Tensor, self.logits).cpu(), cast(Tensor, self.density).cpu()
+        for row, times in enumerate((SURE, DOUBTED)):
+            count = torch.stack([(one >= t).sum() for one, t in zip(scores, logits[row].sigmoid(), strict=True)])
+            expected = times * density * pixels
+            logits[row] += PACE * (count - expected) / (1 + expected)
+        logits[0].clamp_(min=math.log(LEAST_SURE / (1 - LEAST_SURE)))
+        logits[1] = torch.minimum(logits[0], logits[1])
+        cast(Tensor, self.logits).copy_(logits)
+
+    def each(self) -> tuple[Tensor, Tensor]:
+        """(K,) float64 on the CPU: scores from which on boxes are sure, and doubted."""
+        sure, doubted = cast(Tensor, self.logits).cpu().double().sigmoid()
+        return sure, doubted

@@ -18,7 +18,7 @@ class Watch(nn.Module):
     """Counts what is kept of each class over the last fifth of the steps (20 at least), and rings for good when
     a class that the labels have was kept nowhere in them, or nearly all was named one class.
 
-    shows: (C,) share of the labelled images that show a class. shares: (C,) share of labelled pixels, or images.
+    shows: (C,) share of the labelled images that show a class. shares: (C,) share of labelled pixels, boxes or images.
     """
 
     def __init__(self, shows: list[float], shares: list[float], steps: int) -> None:
@@ -27,7 +27,7 @@ class Watch(nn.Module):
         self.length = max(20, steps // 5)
         whole = torch.int64
         self.register_buffer("images", torch.zeros(self.length, self.classes, dtype=whole))  # that keep a class
-        self.register_buffer("amounts", torch.zeros(self.length, self.classes, dtype=whole))  # pixels or images
+        self.register_buffer("amounts", torch.zeros(self.length, self.classes, dtype=whole))  # pixels, boxes, images
         self.register_buffer("shown", torch.zeros(self.length, dtype=whole))  # images in the batch
         self.register_buffer("recent", torch.zeros(2, self.classes + 1, dtype=whole))  # named and kept; all of them
         self.register_buffer("steps", torch.zeros((), dtype=whole))
@@ -39,17 +39,20 @@ class Watch(nn.Module):
         """Whether the alarm has rung."""
         return int(self._of("missing")) >= 0 or int(self._of("taking_all")) >= 0
 
-    def see(self, classes: Tensor, certain: Tensor, valid: Tensor) -> None:
-        """One step: (n, …) classes, which of them are kept, and which count."""
-        C, n = self.classes, len(classes)
+    @property
+    def seen(self) -> int:
+        """Steps so far."""
+        return int(self._of("steps"))
+
+    def see(self, kept: Tensor, named: Tensor) -> None:
+        """One step. kept: (n, C) int64, of each image how much is kept of each class. named: (C,) int64, how much is
+        named so, kept or not."""
         row = int(self._of("steps")) % self.length
-        per_image = torch.stack([((classes == c) & certain).reshape(n, -1).sum(1) for c in range(C)], 1)  # (n, C)
-        named = torch.bincount(classes[valid], minlength=C)
-        self._of("images")[row] = (per_image > 0).sum(0)
+        self._of("images")[row] = (kept > 0).sum(0)
         self._of("amounts")[row] = named
-        self._of("shown")[row] = n
-        total = valid.sum().reshape(1)
-        self._of("recent").add_(torch.stack([torch.cat([named, total]), torch.cat([per_image.sum(0), total])]))
+        self._of("shown")[row] = len(kept)
+        total = named.sum().reshape(1)
+        self._of("recent").add_(torch.stack([torch.cat([named, total]), torch.cat([kept.sum(0), total])]))
         self._of("steps").add_(1)
         if int(self._of("steps")) >= 2 * self.length:  # as long again, for the thresholds to come down first
             self._ring()
@@ -90,16 +93,13 @@ class Watch(nn.Module):
 
 
 def seen_in_labels(train: Mixture, classes: int, dense: bool) -> tuple[list[float], list[float]]:
-    """Per class (background first where dense): share of the images that show it, and share of all pixels or images.
-
-    Of the real ones, where there are any; of LOOKED_AT spread evenly, where there are more.
-    """
+    """Per class (background first where dense): share of the images that show it, and share of all pixels or images;
+    of the images that `looked_at` names."""
     C = classes + dense
     shows, amounts = np.zeros(C), np.zeros(C)
-    rows = np.flatnonzero(train.real) if train.real.any() else np.arange(len(train.samples))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int))]
+    rows = looked_at(train)
     for k in rows:
-        _, ids, of, image_class = truth_of(train.samples[int(k)])
+        _, ids, of, image_class = truth_of(train.samples[k])
         if dense:
             lookup = np.concatenate([[0], of + 1])
             found = np.bincount(lookup[ids[ids >= 0]], minlength=C)
@@ -108,3 +108,10 @@ def seen_in_labels(train: Mixture, classes: int, dense: bool) -> tuple[list[floa
         shows += found > 0
         amounts += found
     return (shows / max(1, len(rows))).tolist(), (amounts / max(1.0, amounts.sum())).tolist()
+
+
+def looked_at(train: Mixture) -> list[int]:
+    """Samples that say what to expect of the pool: the real ones, where there are any; LOOKED_AT of them spread evenly,
+    where there are more."""
+    rows = np.flatnonzero(train.real) if train.real.any() else np.arange(len(train.samples))
+    return [int(k) for k in rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(int))]]
