@@ -13,6 +13,7 @@ from types import ModuleType
 from synthgen import __version__
 from synthgen.device import device_of
 from synthgen.errors import EnvironmentProblem
+from synthgen.hearing import heard
 from synthgen.recipe.load import Loaded
 from synthgen.stages import (
     Job,
@@ -165,10 +166,9 @@ def _make(job: Job, stage: str, units: Sequence[Unit], told: Callable[[str, str,
             job.events.add("make", unit=unit.name, why=why)
     side_by_side = [n for n in missing if n.startswith(("4-train/", "1-committee/")) and n != train.MODEL]
     if job.device == "cpu" and job.workers > 1 and len(side_by_side) > 1:
-        child = replace(job, workers=1, say=FileSay(job.work.folder / ".progress"))
-        job.work.folder.joinpath(".progress").mkdir(exist_ok=True)
-        in_parallel([(make_unit, (child, n)) for n in side_by_side], job.workers, job.say, "train")
-        shutil.rmtree(job.work.folder / ".progress", ignore_errors=True)
+        with heard(job.work.folder, job.say) as say:
+            child = replace(job, workers=1, say=say)
+            in_parallel([(make_unit, (child, n)) for n in side_by_side], job.workers, job.say, "train")
     for unit in units:
         job.work.once(unit.name, unit.needs, unit.make)
 
@@ -177,22 +177,6 @@ def make_unit(job: Job, name: str) -> None:
     """Make one training; runs in a process of its own."""
     unit = next(u for u in [*committee.units(job), *train.units(job)] if u.name == name)
     job.work.once(unit.name, unit.needs, unit.make)
-
-
-class FileSay:
-    """Tells progress through a file per task, since a child process has no terminal. about: put before what is said."""
-
-    def __init__(self, folder: Path, about: str = "") -> None:
-        self.folder, self.about = folder, about
-
-    def __call__(self, what: str, done: float, total: float) -> None:
-        file = self.folder / f"{self.about}{what}".replace(" ", "_").replace("/", "_")
-        if total and done >= total:
-            file.unlink(missing_ok=True)  # what is done is no news, and would be told again and again
-            return
-        part = self.folder / f".{file.name}.{os.getpid()}"  # two processes may say the same
-        part.write_text(f"{done} {total}")
-        os.replace(part, file)
 
 
 def _keep_recipe(loaded: Loaded, job: Job) -> None:

@@ -9,7 +9,6 @@ Seed k of the benchmark is the recipe's own seed + k: `synthgen run -S seed=…`
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,10 +21,11 @@ from synthgen.benchmark.arms import Arm, mixture, share_of, wanted, waves
 from synthgen.device import device_of
 from synthgen.errors import DataError
 from synthgen.geometry import only_accepted
+from synthgen.hearing import FileSay, heard
 from synthgen.metrics.accuracy import score_image
 from synthgen.recipe.load import Loaded
 from synthgen.recipe.schema import Recipe
-from synthgen.run import FileSay, job_of
+from synthgen.run import job_of
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import (
     Job,
@@ -139,12 +139,10 @@ def train_all(bench: Bench, told: Callable[[str], None]) -> None:
 
 def _side_by_side(bench: Bench, jobs: Sequence[tuple[Callable[..., None], tuple[Json, ...]]], what: str) -> None:
     """One process per core on the CPU; on a device of its own one after the other."""
-    progress = bench.job.work.folder / ".progress"
-    progress.mkdir(exist_ok=True)
-    child = replace(bench, job=replace(bench.job, workers=1, say=FileSay(progress)))
     workers = bench.job.workers if bench.job.device == "cpu" else 1
-    in_parallel([(run, (child, *rest[1:])) for run, rest in jobs], workers, bench.job.say, what)
-    shutil.rmtree(progress, ignore_errors=True)
+    with heard(bench.job.work.folder, bench.job.say) as say:
+        child = replace(bench, job=replace(bench.job, workers=1, say=say))
+        in_parallel([(run, (child, *rest[1:])) for run, rest in jobs], workers, bench.job.say, what)
 
 
 def prepare(bench: Bench, cell: Cell) -> None:

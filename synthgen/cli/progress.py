@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from synthgen.cli.common import console, say
+from synthgen.hearing import told
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 
@@ -43,7 +44,7 @@ class Watch:
         self.tasks: dict[str, TaskID] = {}
         self.begun: dict[str, tuple[float, float]] = {}
         self.told: dict[str, float] = {}  # when a line told of each thing, or when it began
-        self.seen: dict[str, str] = {}  # what stood in each file at the last look
+        self.seen: dict[str, tuple[float, float]] = {}  # what child processes said at the last look
         self.lock = threading.Lock()
         self.stop = threading.Event()
 
@@ -92,15 +93,10 @@ class Watch:
 
     def look(self) -> None:
         """Show what has changed in the files of child processes; what stands still is no news."""
-        for path in sorted((self.folder / ".progress").glob("[!.]*")):
-            try:
-                text = path.read_text()
-                done, total = (float(x) for x in text.split())
-            except (OSError, ValueError):
-                continue  # replaced this very moment; the next look finds it
-            if self.seen.get(path.name) != text:
-                self.seen[path.name] = text
-                self(path.name.replace("_", " "), done, total)
+        for what, done, total in told(self.folder):
+            if self.seen.get(what) != (done, total):
+                self.seen[what] = (done, total)
+                self(what, done, total)
 
 
 def _clock(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from synthgen.cli.common import columns, json_option, overrides_option, print_json, run_argument, say
+from synthgen.hearing import told
 from synthgen.types import Json
 
 
@@ -78,7 +79,7 @@ def status_of(folder: Path) -> dict[str, Json]:
         "folder": str(folder),
         "begun": True,
         "units": units,
-        "progress": _progress(folder),
+        "progress": [{"what": what, "done": done, "total": total} for what, done, total in told(folder)],
         "process": process,
         "last_event": _last(run),
         "verdict": verdict and verdict["verdict"],
@@ -140,18 +141,6 @@ def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:
         "shards_wanted": wanted,
         "about": about,
     }
-
-
-def _progress(folder: Path) -> list[Json]:
-    """What the processes of a training say through files."""
-    out = []
-    for path in sorted((folder / ".progress").glob("[!.]*")):
-        try:
-            done, total = (float(x) for x in path.read_text().split())
-        except (OSError, ValueError):
-            continue                             # replaced this very moment
-        out.append({"what": path.name.replace("_", " "), "done": done, "total": total})
-    return out
 
 
 def _process(folder: Path) -> dict[str, Json]:

@@ -3,13 +3,14 @@ alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from synthgen import plugins
+from synthgen.hearing import heard
 from synthgen.recipe.schema import Generate
 from synthgen.seeds import seed_of
 from synthgen.stages import Job, Unit, committee, files_of, ingest, keys, version_of
@@ -129,49 +130,32 @@ def _fit(job: Job, section: Generate, folder: Path) -> None:
 
 
 def _sample(job: Job, section: Generate, folder: Path) -> None:
-    model = job.work.path(model_of(section))
     shards, size = folder / "shards", job.recipe.shard_size
     shards.mkdir(exist_ok=True)
     done = set(committed(shards))
-    jobs = [
-        (
-            make_shard,
-            (
-                section.use,
-                section.options,
-                model,
-                shards,
-                number,
-                job.recipe.seed,
-                section.name,
-                number * size,
-                min((number + 1) * size, section.count),
-                job.device,
-            ),
-        )
-        for number in range(-(-section.count // size))
-        if number not in done
-    ]
-    # A device of its own serves one process at a time.
-    in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, f"generate {section.name}")
+    missing = [number for number in range(-(-section.count // size)) if number not in done]
+    with heard(job.work.folder, job.say) as say:
+        jobs = [(make_shard, (replace(job, workers=1, say=say), section, shards, number)) for number in missing]
+        # A device of its own serves one process at a time.
+        in_parallel(jobs, job.workers if job.device == "cpu" else 1, job.say, f"generate {section.name}, shards")
 
 
-def make_shard(
-    use: str,
-    options: dict[str, Any],
-    model: Path,
-    shards: Path,
-    number: int,
-    root: int,
-    name: str,
-    first: int,
-    last: int,
-    device: str = "cpu",
-) -> None:
+def make_shard(job: Job, section: Generate, shards: Path, number: int) -> None:
     """Load a fitted generator and write one shard; runs in a process of its own."""
-    generator: Generator = plugins.build("generators", use, options)
-    generator.load(model, device)
-    write_shard(shards, number, samples(generator, root, name, first, last))
+    size = job.recipe.shard_size
+    first, last = number * size, min((number + 1) * size, section.count)
+    generator: Generator = plugins.build("generators", section.use, section.options)
+    generator.load(job.work.path(model_of(section)), job.device)
+    made = samples(generator, job.recipe.seed, section.name, first, last)
+    what = f"generate {section.name}, samples of shard {number + 1}"
+    write_shard(shards, number, counted(made, lambda n: job.say(what, n, last - first)))
+
+
+def counted(made: Iterable[Sample], say: Callable[[int], None]) -> Iterator[Sample]:
+    """The same samples; as each has been taken in, how many there are so far is said."""
+    for n, sample in enumerate(made, 1):
+        yield sample
+        say(n)
 
 
 def _plain(value: Any) -> Any:

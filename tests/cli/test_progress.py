@@ -8,7 +8,7 @@ import pytest
 
 from synthgen.cli import progress, run
 from synthgen.cli.progress import EVERY, Watch
-from synthgen.run import FileSay
+from synthgen.hearing import FileSay
 from synthgen.types import Json
 
 
