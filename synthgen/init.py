@@ -15,7 +15,7 @@ import numpy as np
 from synthgen import plugins
 from synthgen.errors import DataError
 from synthgen.formats import Format, Problem, Reading
-from synthgen.formats.detect import detect, open_dataset
+from synthgen.formats.detect import detect, near, open_dataset
 from synthgen.formats.gather import MASKLESS
 from synthgen.geometry import areas
 from synthgen.types import Size, Task
@@ -29,7 +29,8 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One dataset as found: how many images, of which sizes, what is wrong, and how large its objects are (√px)."""
+    """One dataset as found: how many images, of which sizes, what is wrong, and how large its objects are (√px).
+    splits: how many images are of each. split: the only one that was looked at."""
 
     path: Path
     format: str
@@ -41,6 +42,8 @@ class Part:
     diameters: tuple[float, ...]
     kinds: frozenset[str]
     problems: tuple[Problem, ...]
+    splits: Counter[str]
+    split: str | None = None
 
     @property
     def maskless(self) -> int:
@@ -53,8 +56,9 @@ class Part:
             " …" if len(self.sizes) > 2 else ""
         )
         bad = sum(p.action == "quarantined" for p in self.problems)
+        where = f"{self.path}, split {self.split}" if self.split else str(self.path)
         return (
-            f"{name:<5} {self.path}: {self.format}, {self.images} images ({sizes} px)"
+            f"{name:<5} {where}: {self.format}, {self.images} images ({sizes} px)"
             + (f", {sum(self.objects.values())} objects of {len(self.classes)} classes" if self.objects else "")
             + (f"; {bad} cannot be used" if bad else "")
             + (f"; {len(self.problems) - bad} repairs" if len(self.problems) > bad else "")
@@ -95,37 +99,56 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
     Where some objects have masks and others boxes alone, the larger part says whether the task is instances or detect.
     Raises: DataError when there is no labelled dataset.
     """
-    paths: dict[str, Path] = {}
-    if data.is_dir():
-        for part, names in NAMES.items():
-            for name in names:
-                if part not in paths and (data / name).is_dir() and _is_dataset(data / name):
-                    paths[part] = data / name
-    paths.setdefault("seed", data)
-    paths |= {name: given for name, given in (("pool", pool), ("test", test)) if given is not None}
+    paths = _named(data)
+    if "seed" not in paths or (paths["seed"].is_dir() and _is_dataset(data, labelled=True)):
+        meant = [data / name for name in NAMES["seed"] if (data / name).is_dir()]  # what is wrong with it will be said
+        paths["seed"] = data if _is_dataset(data) or not meant else meant[0]
+    given = {name: path for name, path in (("pool", pool), ("test", test)) if path is not None}
+    paths |= given
     seed = _part(paths["seed"], None)
-    parts = {"seed": seed} | {name: _part(path, seed.classes) for name, path in paths.items() if name != "seed"}
+    parts = {"seed": seed}
+    if len(seed.splits) > 1:
+        found = {part: next((n for n in names if seed.splits[n]), None) for part, names in NAMES.items()}
+        parts |= {part: _part(seed.path, seed.classes, split=name) for part, name in found.items()
+                  if name is not None and part not in given}
+    parts |= {name: _part(path, seed.classes) for name, path in paths.items() if name not in parts}
+    seed = parts["seed"]
     if not seed.labelled:
-        raise DataError(
-            f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be labelled"
-        )
+        hints = "".join(f"\n  {hint}" for hint in near(seed.path))
+        raise DataError(f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be "
+                        f"labelled{hints}")
     masked = "mask" in seed.kinds and sum(seed.objects.values()) >= seed.maskless
     task: Task = "classify" if "class" in seed.kinds else "instances" if masked else "detect"
     if task == "detect" and seed.maskless:  # how many and how large the objects are is asked of every box
-        every = _part(paths["seed"], None, boxes=True)
+        every = _part(seed.path, seed.classes, boxes=True, split=seed.split)
         parts["seed"] = replace(seed, objects=every.objects, diameters=every.diameters)
     return Seen(parts, task)
 
 
-def _is_dataset(path: Path) -> bool:
+def _named(data: Path) -> dict[str, Path]:
+    """Datasets below a folder that are called as the parts are: folders, and COCO files such as
+    annotations/instances_train2017.json."""
+    if not data.is_dir():
+        return {}
+    files = sorted([*data.glob("*.json"), *data.glob("annotations/*.json")])
+    files = [f for f in files if f.stem.startswith("instances")] or files  # not captions, not key points
+    said = {f: re.split(r"[\W_\d]+", f.stem.lower()) for f in files}
+    out: dict[str, Path] = {}
+    for part, names in NAMES.items():
+        found = (path for name in names for path in (data / name, *(f for f, words in said.items() if name in words)))
+        path = next((path for path in found if path.exists() and _is_dataset(path)), None)
+        out |= {part: path} if path is not None else {}
+    return out
+
+
+def _is_dataset(path: Path, *, labelled: bool = False) -> bool:
     try:
-        detect(path)
+        return detect(path) != "images" or not labelled
     except DataError:
         return False
-    return True
 
 
-def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False) -> Part:
+def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False, split: str | None = None) -> Part:
     name = detect(path)
     reader = cast(Format, plugins.build("formats", name, {}))
     known = tuple(classes or reader.classes(path))
@@ -135,11 +158,13 @@ def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False) -> 
     kinds: set[str] = set()
     problems: list[Problem] = []
     images = labelled = 0
-    for item in open_dataset(path, name, known, Reading(pixels=False, boxes=boxes)):
+    splits: Counter[str] = Counter()
+    for item in open_dataset(path, name, known, Reading(pixels=False, boxes=boxes), split=split):
         if isinstance(item, Problem):
             problems.append(item)
             continue
         images += 1
+        splits[str(item.meta.get("split", ""))] += 1
         sizes[(int(item.image.shape[0]), int(item.image.shape[1]))] += 1
         labels = item.labels
         if labels is None:
@@ -156,7 +181,8 @@ def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False) -> 
                 covered = areas(labels.masks, labels.size) if labels.masks is not None else framed
                 diameters += np.sqrt(covered).tolist()
     return Part(
-        path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems)
+        path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems),
+        splits, split,
     )
 
 
@@ -181,7 +207,8 @@ def recipe_for(seen: Seen, name: str | None, beside: Path) -> str:
     ]
     for part, found in seen.parts.items():
         where = Path(os.path.relpath(found.path.resolve(), beside.resolve())).as_posix()
-        lines.append(f"  {part}: {{path: {_quoted(where)}, format: {found.format}}}")
+        only = f", split: {_quoted(found.split)}" if found.split else ""
+        lines.append(f"  {part}: {{path: {_quoted(where)}, format: {found.format}{only}}}")
     bad = [
         sum(p.action == "quarantined" for p in found.problems) / max(found.images, 1) for found in seen.parts.values()
     ]

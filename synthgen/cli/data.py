@@ -20,7 +20,7 @@ from synthgen.cli.common import json_option, print_json, say
 from synthgen.cli.data_facts import Summary, kind_of, parts_of, shares_of
 from synthgen.errors import DataError, TooManyBadItems
 from synthgen.formats import Format, Loss, Problem, Reading
-from synthgen.formats.detect import detect, open_dataset
+from synthgen.formats.detect import detect, near, open_dataset
 from synthgen.images import MAX_PIXELS
 from synthgen.store import new_folder
 from synthgen.types import Json, Sample
@@ -134,6 +134,9 @@ def inspect_command(path: Path, source_format: str, given: tuple[str, ...], bits
         out.print(per_class)
     if summary.problems:
         _note(f"{len(summary.problems)} problems: synthgen data check {path}")
+    for hint in near(path) if source.format == "images" else []:
+        for line in f"labels may be here all the same; {hint}".split("\n"):
+            _note(line)
 
 
 @data.command()

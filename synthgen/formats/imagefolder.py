@@ -13,6 +13,7 @@ from synthgen.errors import DataError
 from synthgen.formats import Loss, Problem, Reading
 from synthgen.formats.files import SPLITS, Names, each_image, unknown_class, write_image
 from synthgen.formats.losses import Losses, Part
+from synthgen.formats.masks import folder_of_masks
 from synthgen.images import list_images
 from synthgen.types import Labels, Sample
 
@@ -33,7 +34,10 @@ class ImageFolder:
     def matches(self, path: Path) -> bool:
         """Whether every image lies in a class folder, all at the same depth."""
         try:
-            return path.is_dir() and not (RESERVED & set(_folders(path))) and bool(_layout(path)[1])
+            if not path.is_dir() or RESERVED & set(_folders(path)) or folder_of_masks(path) is not None:
+                return False
+            classes = _layout(path)[1]
+            return bool(classes) and not any(RESERVED & set(names) for names in classes.values())
         except DataError:
             return False
 

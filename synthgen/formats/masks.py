@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -41,6 +42,10 @@ from synthgen.store import write_json
 from synthgen.types import Json, Labels, Sample
 
 IGNORE = {"instance": 65_535, "class": 255}                         # ids of ignored pixels
+CALLED = re.compile("mask|label|annot|seg|gt|truth", re.IGNORECASE)  # how people call folders of masks
+TAILS = ("_mask", "_masks", "_label", "_labels", "_seg", "_gt", "-mask", "_cp_masks")
+MEANING = ('Where each number is an object, write {"classes": ["NAME"]} into instances.json; where it is a class, '
+           '{"1": "NAME"} into classes.json ({"255": "NAME"} for masks of 0 and 255)')
 HOLDS: dict[str, frozenset[Part]] = {
     "instance": frozenset(
         {"instances", "masks", "scores", "states", "visible", "truncated", "ignore", "source", "empty"}
@@ -70,6 +75,23 @@ class Masks:
         """Whether images/ and masks/ lie here, with instances.json or classes.json."""
         return (path / "images").is_dir() and (path / "masks").is_dir() and any(
             (path / name).is_file() for name in ("instances.json", "classes.json"))
+
+    def nearly(self, path: Path) -> str:
+        """What a folder lacks to be of this format, and what to do; "" where it is not near."""
+        if not path.is_dir() or self.matches(path):
+            return ""
+        if (path / "images").is_dir() and (path / "masks").is_dir():
+            return f"masks/ lies beside images/, and nothing says what its numbers mean. {MEANING}"
+        if pair := folder_of_masks(path):
+            return (f"{pair[0]}/ and {pair[1]}/ hold images of the same names. If {pair[1]}/ are masks, call the two "
+                    f"folders images and masks. {MEANING}")
+        stems = {p.stem for p in list_images(path) if p.parent == path}
+        for tail in TAILS:
+            named = sum(s.endswith(tail) and s.removesuffix(tail) in stems for s in stems)
+            if named:
+                return (f"{named} images have a namesake that ends in {tail}. Move the images into images/ and their "
+                        f"masks into masks/, under the names of the images. {MEANING}")
+        return ""
 
     def classes(self, path: Path) -> list[str]:
         """Class names in the order of the JSON. Raises: DataError when it is missing or not valid."""
@@ -156,6 +178,19 @@ class Masks:
         else:
             write_json(folder / "classes.json", {str(k + 1): name for k, name in enumerate(classes)})
         return losses.report()
+
+
+def folder_of_masks(path: Path) -> tuple[str, str] | None:
+    """The only two folders here, where they hold images of the same names and one is called as masks are: that one
+    last."""
+    held = {p.name: {q.stem for q in list_images(p)} for p in sorted(path.iterdir()) if p.is_dir()}
+    held = {name: stems for name, stems in held.items() if stems}
+    masks = [name for name in held if CALLED.search(name)]
+    if len(held) != 2 or len(masks) != 1:
+        return None
+    (images,) = held.keys() - set(masks)
+    shared = len(held[images] & held[masks[0]])
+    return (images, masks[0]) if 2 * shared >= min(len(stems) for stems in held.values()) else None
 
 
 def _about(path: Path) -> tuple[Json, list[str], list[int] | None]:

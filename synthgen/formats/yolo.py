@@ -38,6 +38,7 @@ from synthgen.types import Json, Sample, Size
 KEYS = ("train", "val", "validation", "test", "unlabelled")
 WRITTEN_AS = {"train": "train", "training": "train", "unlabelled": "train", "val": "val", "valid": "val",
               "validation": "val", "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
+LOOKED_AT, MOST_CLASSES = 50, 1000  # texts without a data.yaml; classes that these may have
 HOLDS: dict[str, frozenset[Part]] = {
     "segment": frozenset({"instances", "masks", "boxes", "empty", "split"}),
     "detect": frozenset({"instances", "boxes", "empty", "split"}),
@@ -70,6 +71,22 @@ class Yolo:
         except DataError:
             # A data.yaml that is broken is still meant to be one: say so when it is read.
             return path.is_dir() and (path / "data.yaml").is_file() and (path / "images").is_dir()
+
+    def nearly(self, path: Path) -> str:
+        """What a folder lacks to be of this format, and what to do; "" where it is not near."""
+        if not path.is_dir() or self.matches(path):
+            return ""
+        numbers = [n for file in sorted(path.rglob("*.txt"))[:LOOKED_AT] if (n := _highest_class(file)) is not None]
+        if not numbers:
+            return ""
+        inside = path / "images"
+        splits = [key for key in KEYS if (inside / key).is_dir()]
+        where = [f"{key}: images/{key}" for key in splits] or ["train: images" if inside.is_dir() else "train: ."]
+        listed = next((path / name for name in ("classes.txt", "obj.names") if (path / name).is_file()), None)
+        names = listed.read_text(encoding="utf-8", errors="replace").split("\n") if listed else []
+        names = [n.strip() for n in names if n.strip()] or [f"NAME_OF_{k}" for k in range(max(numbers) + 1)]
+        about = "".join(f"\n    {line}" for line in (*where, f"names: [{', '.join(names)}]"))
+        return f"labels like YOLO's are here, and data.yaml is not. Write into {path / 'data.yaml'}:{about}"
 
     def classes(self, path: Path) -> list[str]:
         """Names by ascending index. Raises: DataError when data.yaml is missing or not valid."""
@@ -299,6 +316,16 @@ def _folders(file: Path, about: dict[str, Json]) -> list[tuple[str, Path]]:
         raise DataError(f"{file}: none of {', '.join(KEYS)} names a folder of images that exists; paths are "
                         "relative to this file")
     return found
+
+
+def _highest_class(file: Path) -> int | None:
+    """The highest class index in a text that looks like a label file; None of others."""
+    try:
+        rows = [line.split() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        found = [int(row[0]) for row in rows if len(row) >= 5 and [float(x) for x in row[1:]]]
+    except (OSError, ValueError):  # a text of another kind
+        return None
+    return max(found) if found and len(found) == len(rows) and 0 <= max(found) < MOST_CLASSES else None
 
 
 def _label_file(image: Path, root: Path) -> Path:

@@ -45,6 +45,8 @@ class Source(Section):
     format: Annotated[str, Field(examples=["coco"])] = "auto"
     """How it is written: coco | yolo | voc | cvat | labelstudio | imagefolder | masks | images | shards, or auto
     to look."""
+    split: Annotated[str, Field(min_length=1)] | None = None
+    """Take only the images of this split (such as train), where the dataset says which is of which; null = all."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take only the first so many images; with limit_per_class, of each class."""
     limit_per_class: bool = False

@@ -337,8 +337,9 @@ def check_sense(findings: Findings) -> None:
         if asked and asked.value is not None and (task := findings.text("task")) in ("classify", "detect"):
             findings.say(("label", "certify", "pixels"), f"promises something of masks, and task {task} has none")
     for other in ("seed", "pool"):
-        path = findings.text("data", "test", "path")
-        if path is not None and path == findings.text("data", other, "path"):
+        path, split = findings.text("data", "test", "path"), findings.text("data", "test", "split")
+        apart = split is not None and findings.text("data", other, "split") not in (None, split)
+        if path is not None and path == findings.text("data", other, "path") and not apart:
             findings.say(("data", "test", "path"), f"is data.{other}.path too, which cannot test itself",
                          hint="split the data first; see: synthgen data split --help")
 

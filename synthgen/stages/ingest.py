@@ -49,6 +49,7 @@ def units(job: Job) -> list[Unit]:
             "task": job.recipe.task,
             "shard_size": job.recipe.shard_size,
             "data": _fingerprint(job, source),
+            **({"split": source.split} if source.split is not None else {}),
         }
         out.append(Unit(f"0-ingest/{name}", needs, partial(_make, job, name, source)))
     out += _people(job, out)
@@ -174,7 +175,7 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
         boxes = recipe.task == "detect"
         reading = Reading(bits=data.bits, max_pixels=data.max_pixels, boxes=boxes)
         for item in open_dataset(
-            source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class
+            source.path, source.format, recipe.classes, reading, source.limit, source.limit_per_class, source.split
         ):
             if isinstance(item, Problem):
                 bad.append(item)

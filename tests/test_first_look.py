@@ -1,0 +1,187 @@
+"""The first look at somebody's data: what `init` finds in the trees that people have, and what it says of near ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from synthgen import plugins
+from synthgen.errors import DataError
+from synthgen.formats import Reading
+from synthgen.formats.detect import detect, near, open_dataset
+from synthgen.init import look, recipe_for
+from synthgen.recipe.load import load
+from synthgen.store import write_atomic
+from synthgen.testing import tiny_real
+from synthgen.types import Labels, Sample
+
+CLASSES = ("class 0", "class 1")
+BOX = "0 0.5 0.5 0.2 0.2\n"
+
+
+def picture(path: Path, grey: int = 90) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(np.full((32, 32), grey, np.uint8)).save(path)
+
+
+def text(path: Path, words: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(words)
+
+
+def written(folder: Path, name: str, splits: dict[str, int], unlabelled: int = 0) -> Path:
+    """A dataset of tiny pictures, so many of each split."""
+    of = [split for split, n in splits.items() for _ in range(n)]
+    samples = [replace(s, meta={"split": split}) for s, split in zip(tiny_real(len(of)), of, strict=True)]
+    samples += [replace(s, id=f"p{k}", labels=None) for k, s in enumerate(tiny_real(unlabelled, seed=5))]
+    if name == "imagefolder":
+        samples = [replace(s, labels=Labels((64, 80), image_class=k % 2)) for k, s in enumerate(samples)]
+    plugins.build("formats", name, {}).write(samples, folder, CLASSES)
+    return folder
+
+
+def parts(data: Path) -> dict[str, tuple[str, str | None, int]]:
+    return {name: (part.path.relative_to(data).as_posix(), part.split, part.images)
+            for name, part in look(data, None, None).parts.items()}
+
+
+# --- splits
+
+
+def test_of_a_dataset_with_splits_one_can_be_read_and_limits_count_in_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "x", "yolo", {"train": 4, "val": 3})
+
+    def splits(**of: Any) -> list[Any]:
+        found = open_dataset(path, "auto", CLASSES, Reading(), **of)
+        return [s.meta["split"] for s in found if isinstance(s, Sample)]
+
+    assert splits() == ["train"] * 4 + ["val"] * 3
+    assert splits(split="val") == ["val"] * 3
+    assert splits(split="val", limit=2) == ["val"] * 2
+    with pytest.raises(DataError, match=r"of the split 'test'; there are train \(4 images\), val \(3 images\)"):
+        splits(split="test")
+
+
+def test_a_split_that_a_dataset_without_splits_cannot_have_is_told(tmp_path: Path) -> None:
+    plugins.build("formats", "coco", {}).write(tiny_real(2), tmp_path / "x", CLASSES)
+    with pytest.raises(DataError, match="this dataset has no splits: leave the key out"):
+        list(open_dataset(tmp_path / "x", "auto", CLASSES, Reading(), split="train"))
+
+
+def recipe_of(data: Path) -> Path:
+    file = data.parent / "recipe.yaml"
+    write_atomic(file, recipe_for(look(data, None, None), None, file.parent).encode())
+    return file
+
+
+def test_splits_of_one_dataset_become_seed_pool_and_test(tmp_path: Path) -> None:
+    path = written(tmp_path / "x", "yolo", {"train": 4, "val": 3}, unlabelled=2)
+    assert parts(path) == {"seed": (".", "train", 4), "pool": (".", "unlabelled", 2), "test": (".", "val", 3)}
+    recipe = load(recipe_of(path)).recipe
+    assert [recipe.data.seed.split, recipe.data.test and recipe.data.test.split] == ["train", "val"]
+
+
+def test_the_same_split_cannot_be_seed_and_test(tmp_path: Path) -> None:
+    file = recipe_of(written(tmp_path / "x", "yolo", {"train": 4, "val": 3}))
+    for wrong in ("data.test.split=train", "data.seed.split=null", "data.test.split=null"):
+        with pytest.raises(Exception, match=r"is data.seed.path too, which cannot test itself"):
+            load(file, [wrong])
+
+
+def test_splits_of_class_folders_are_found(tmp_path: Path) -> None:
+    path = written(tmp_path / "x", "imagefolder", {"train": 6, "test": 4})
+    assert parts(path) == {"seed": (".", "train", 6), "test": (".", "test", 4)}
+
+
+def test_a_tree_as_roboflow_writes_it_is_yolo_and_no_folder_of_classes(tmp_path: Path) -> None:
+    path, tree = written(tmp_path / "x", "yolo", {"train": 4, "val": 3}), tmp_path / "rf"
+    for theirs, ours in (("train", "train"), ("valid", "val")):
+        for kind in ("images", "labels"):
+            shutil.copytree(path / kind / ours, tree / theirs / kind)
+    text(tree / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 2\nnames: ['a', 'b']\n")
+    assert detect(tree) == "yolo"
+    assert parts(tree) == {"seed": (".", "train", 4), "test": (".", "val", 3)}
+
+
+def test_a_tree_as_coco_has_it_gives_seed_and_test(tmp_path: Path) -> None:
+    for split, n in (("train2017", 4), ("val2017", 3)):
+        made = tmp_path / split
+        plugins.build("formats", "coco", {}).write(tiny_real(n), made, CLASSES)
+        about = json.loads((made / "annotations.json").read_text())
+        for image in about["images"]:
+            image["file_name"] = Path(image["file_name"]).name
+        shutil.copytree(made / "images", tmp_path / "coco" / split)
+        text(tmp_path / "coco" / "annotations" / f"instances_{split}.json", json.dumps(about))
+        text(tmp_path / "coco" / "annotations" / f"captions_{split}.json", "{}")
+    found = parts(tmp_path / "coco")
+    assert found == {"seed": ("annotations/instances_train2017.json", None, 4),
+                     "test": ("annotations/instances_val2017.json", None, 3)}
+    assert load(recipe_of(tmp_path / "coco")).recipe.classes == CLASSES
+
+
+# --- near ones
+
+
+def test_masks_without_a_word_on_their_numbers_are_told_what_to_write(tmp_path: Path) -> None:
+    picture(tmp_path / "images/a.png")
+    picture(tmp_path / "masks/a.png", 0)
+    with pytest.raises(DataError, match=r"no format fits yet\n  masks: masks/ lies beside images/, and nothing says"):
+        detect(tmp_path)
+    text(tmp_path / "instances.json", '{"classes": ["NAME"]}')  # as the hint says
+    assert detect(tmp_path) == "masks"
+    assert near(tmp_path) == []
+
+
+def test_two_folders_of_which_one_holds_masks_are_no_classes(tmp_path: Path) -> None:
+    for k in range(3):
+        picture(tmp_path / f"photos/{k}.png")
+        picture(tmp_path / f"GT/{k}.png", 0)
+    with pytest.raises(DataError, match="photos/ and GT/ hold images of the same names"):
+        detect(tmp_path)
+    (tmp_path / "GT").rename(tmp_path / "cats")
+    assert detect(tmp_path) == "imagefolder"
+
+
+def test_masks_beside_their_images_are_no_unlabelled_images_without_a_word(tmp_path: Path) -> None:
+    for k in range(3):
+        picture(tmp_path / f"{k}.png")
+        picture(tmp_path / f"{k}_mask.png", 0)
+    with pytest.raises(DataError, match=r"6 images, but no label was found \(images\)(.|\n)*3 images have a namesake"):
+        look(tmp_path, None, None)
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("images/train", "labels/train"), ("", "")])
+def test_yolo_without_its_yaml_is_told_what_to_write_and_rightly(tmp_path: Path, images: str, labels: str) -> None:
+    for k in range(2):
+        picture(tmp_path / images / f"{k}.png")
+        text(tmp_path / labels / f"{k}.txt", BOX)
+    text(tmp_path / "classes.txt", "cell\n")
+    (said,) = near(tmp_path)
+    lines = said.split("\n")
+    assert lines[0].endswith(f"data.yaml is not. Write into {tmp_path / 'data.yaml'}:")
+    text(tmp_path / "data.yaml", "\n".join(line.removeprefix("    ") for line in lines[1:]))
+    assert near(tmp_path) == []
+    found = list(open_dataset(tmp_path, "auto", ["cell"], Reading()))
+    assert [len(s.labels) for s in found if isinstance(s, Sample) and s.labels is not None] == [1, 1]
+
+
+def test_other_texts_are_not_taken_for_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    text(tmp_path / "notes.txt", "taken in 1998 with the old camera\n")
+    text(tmp_path / "numbers.txt", "1 2 3\n")
+    assert near(tmp_path) == []
+
+
+def test_what_is_wrong_is_said_of_the_folder_that_is_called_seed(tmp_path: Path) -> None:
+    picture(tmp_path / "seed/images/a.png")
+    picture(tmp_path / "seed/masks/a.png", 0)
+    picture(tmp_path / "pool/b.png")
+    with pytest.raises(DataError, match=f"{tmp_path}/seed: no format fits yet"):
+        look(tmp_path, None, None)
