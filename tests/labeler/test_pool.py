@@ -179,7 +179,7 @@ def test_a_class_that_nothing_is_sure_enough_of_for_long_rings_the_alarm() -> No
     assert not guard.rung
     see(guard, [0, 0])
     assert guard.rung
-    assert "nothing was sure enough to be b, which 50% of the labelled images show" in guard.why(("a", "b"))
+    assert "nothing was sure enough to be b, which 50% of views of the labelled images show" in guard.why(("a", "b"))
 
 
 def test_a_class_that_is_rare_among_the_labels_may_be_missing() -> None:
@@ -219,10 +219,11 @@ def test_what_labels_let_expect_is_counted_on_the_real_ones() -> None:
     pixels = np.zeros((10, 10, 3), np.uint8)
     samples = [Sample("a", pixels, labels_from_ids(half, {1: 1})), Sample("b", pixels, Labels((10, 10), masks=()))]
     both = Mixture(samples, np.array([True, True]), np.full(2, 0.5))
-    assert seen_in_labels(both, 2, True) == ([1.0, 0.0, 0.5], [0.75, 0.0, 0.25])
-    assert seen_in_labels(replace(both, real=np.array([False, True])), 2, True) == ([1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
+    assert seen_in_labels(both, 2, 32) == ([1.0, 0.0, 0.5], [0.75, 0.0, 0.25])
+    assert seen_in_labels(both, 2, 5) == ([0.75, 0.0, 0.25], [0.75, 0.0, 0.25])  # of eight windows two show it alone
+    assert seen_in_labels(replace(both, real=np.array([False, True])), 2, 32) == ([1.0, 0.0, 0.0], [1.0, 0.0, 0.0])
     named = [Sample(str(k), pixels, Labels((10, 10), image_class=k % 2)) for k in range(3)]
-    found = seen_in_labels(Mixture(named, np.ones(3, bool), np.full(3, 1 / 3)), 2, False)
+    found = seen_in_labels(Mixture(named, np.ones(3, bool), np.full(3, 1 / 3)), 2, None)
     assert found[0] == found[1] == pytest.approx([2 / 3, 1 / 3])
 
 
@@ -314,7 +315,7 @@ def test_a_collapse_is_said_loudly_recorded_and_the_training_goes_on(
         files = trained(tmp_path / "x", black)
     about = json.loads(files["pool.json"])
     assert about["stopped_at"] == 6
-    assert "which 100% of the labelled images show" in about["warning"]
+    assert "which 100% of views of the labelled images show" in about["warning"]
     assert json.loads(files["curve.json"])["step_loss"][-1][0] == 8
 
 

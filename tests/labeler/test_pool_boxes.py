@@ -23,6 +23,7 @@ from synthgen_labeler.inference import d4, merged_boxes
 from synthgen_labeler.network import Shape, build
 from synthgen_labeler.pseudo_boxes import BoxConsistency, boxes_in_labels, taught
 from synthgen_labeler.thresholds import DOUBTED, LEAST_SURE, SURE, CountThresholds
+from synthgen_labeler.watch import windows
 from tests.labeler.test_boxes import boxes_alone, mixture, raw_of
 from tests.labeler.test_training import SMALL, KilledError
 
@@ -139,7 +140,17 @@ def test_what_labels_let_expect_is_counted_in_boxes() -> None:
     samples = [Sample("a", pixels, Labels((10, 10), np.array([1, 1]), box)), Sample("b", pixels, Labels((10, 10))),
                Sample("c", pixels, Labels((10, 10), np.array([0]), box[:1]))]
     each = Mixture(samples, np.array([True, True, False]), np.full(3, 1 / 3))
-    assert boxes_in_labels(each, 2) == ([0.0, 0.5], [0.0, 1.0], [0.0, 0.01])
+    assert boxes_in_labels(each, 2, 32) == ([0.0, 0.5], [0.0, 1.0], [0.0, 0.01])
+    assert boxes_in_labels(each, 2, 5)[0] == [0.0, 0.25]  # two of eight windows
+
+
+def test_windows_cover_an_image_and_none_reaches_over_its_border() -> None:
+    seen = np.zeros((70, 33), int)
+    for place in windows((70, 33), 32):
+        assert seen[place].shape == (32, 32)
+        seen[place] += 1
+    assert seen.min() == 1
+    assert list(windows((20, 33), 64)) == [(slice(0, 64), slice(0, 64))]
 
 
 # --- trainings

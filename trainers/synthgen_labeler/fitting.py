@@ -116,7 +116,7 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
     views = _views(options, pool, shown, dense, context.seed)
     term: PoolTerm | None = None
     if views is not None:
-        term = _term(train, context, options.steps - views.plan.start, radius)
+        term = _term(train, context, options, options.steps - views.plan.start, radius)
     module = Training(
         network, options.steps, options.rate, _encoder_rate(options), options.decay, context.seed, term,
         options.pool_weight,
@@ -194,12 +194,12 @@ def _views(
     return Unlabelled(pool, shown, PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed))
 
 
-def _term(train: Mixture, context: Context, steps: int, radius: int) -> PoolTerm:
+def _term(train: Mixture, context: Context, options: LabelerTrainer, steps: int, radius: int) -> PoolTerm:
     """The pool's term of the loss. steps: that look at the pool."""
     K, dense = len(context.classes), context.task != "classify"
     if context.task == "detect":
-        return BoxConsistency(*boxes_in_labels(train, K), steps, radius)
-    return Consistency(K + dense, dense, *seen_in_labels(train, K, dense), steps)
+        return BoxConsistency(*boxes_in_labels(train, K, options.crop), steps, radius)
+    return Consistency(K + dense, dense, *seen_in_labels(train, K, options.crop if dense else None), steps)
 
 
 def _say_of_pool(views: Unlabelled, term: PoolTerm, progress: Progress, context: Context) -> None:

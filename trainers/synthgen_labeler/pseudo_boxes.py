@@ -24,7 +24,7 @@ from synthgen_labeler.data import boxes_of
 from synthgen_labeler.inference import d4, merged_boxes
 from synthgen_labeler.network import Network
 from synthgen_labeler.thresholds import CountThresholds
-from synthgen_labeler.watch import Watch, looked_at
+from synthgen_labeler.watch import Watch, looked_at, windows
 
 VIEWS = (0, 2, 4, 6)  # symmetries of the square in which the teacher looks: turned by 180°, mirrored, both
 LEAST_PEAK = 0.05  # of a centre: what is lower is background
@@ -105,14 +105,15 @@ def taught(
     return box_target(kept.boxes, kept.classes, classes, said, kept.steady)
 
 
-def boxes_in_labels(train: Mixture, classes: int) -> tuple[list[float], list[float], list[float]]:
-    """Per class: share of the images that show it, share of all boxes, and boxes per px that is not ignored; of the
-    images that `looked_at` names."""
-    shows, boxes, pixels = np.zeros(classes), np.zeros(classes), 0
-    rows = looked_at(train)
-    for k in rows:
-        _, ids, _, of = boxes_of(train.samples[k])
-        here = np.bincount(of, minlength=classes)
-        shows, boxes, pixels = shows + (here > 0), boxes + here, pixels + int((ids == 0).sum())
-    return ((shows / max(1, len(rows))).tolist(), (boxes / max(1.0, boxes.sum())).tolist(),
-            (boxes / max(1, pixels)).tolist())
+def boxes_in_labels(train: Mixture, classes: int, side: int) -> tuple[list[float], list[float], list[float]]:
+    """Per class: share of windows of side × side px that show a box's middle, share of all boxes, and boxes per px that
+    is not ignored; of the images that `looked_at` names."""
+    shows, boxes, pixels, n = np.zeros(classes), np.zeros(classes), 0, 0
+    for k in looked_at(train):
+        _, ids, found, of = boxes_of(train.samples[k])
+        boxes, pixels = boxes + np.bincount(of, minlength=classes), pixels + int((ids == 0).sum())
+        x, y = ((found[:, :2] + found[:, 2:]) / 2).T
+        for rows, columns in windows((ids.shape[0], ids.shape[1]), side):
+            here = (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+            shows, n = shows + (np.bincount(of[here], minlength=classes) > 0), n + 1
+    return (shows / max(1, n)).tolist(), (boxes / max(1.0, boxes.sum())).tolist(), (boxes / max(1, pixels)).tolist()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthgen.types import Json, Mixture
+from synthgen.geometry import Part
+from synthgen.types import Json, Mixture, Size
 from synthgen_labeler.data import truth_of
 
 EXPECTED = 10  # a class is missed where the labels let expect this many images with it, and none came
@@ -18,7 +21,8 @@ class Watch(nn.Module):
     """Counts what is kept of each class over the last fifth of the steps (20 at least), and rings for good when
     a class that the labels have was kept nowhere in them, or nearly all was named one class.
 
-    shows: (C,) share of the labelled images that show a class. shares: (C,) share of labelled pixels, boxes or images.
+    shows: (C,) share of labelled images, or of windows of them, that show a class. shares: (C,) share of labelled
+    pixels, boxes or images.
     """
 
     def __init__(self, shows: list[float], shares: list[float], steps: int) -> None:
@@ -75,8 +79,8 @@ class Watch(nn.Module):
         over = f"over {self.length} steps, {int(self._of('shown').sum())} pool images"
         missing = int(self._of("missing"))
         if missing >= 0:
-            return (f"{over}, nothing was sure enough to be {names[missing]}, which {self.shows[missing]:.0%} of the "
-                    "labelled images show")
+            return (f"{over}, nothing was sure enough to be {names[missing]}, which {self.shows[missing]:.0%} of views "
+                    "of the labelled images show")
         taking = int(self._of("taking_all"))
         return (f"{over}, more than {NEARLY_ALL:.0%} was taken for {names[taking]}, which is "
                 f"{self.shares[taking]:.0%} of the labels")
@@ -92,22 +96,32 @@ class Watch(nn.Module):
         return self.get_buffer(name)
 
 
-def seen_in_labels(train: Mixture, classes: int, dense: bool) -> tuple[list[float], list[float]]:
-    """Per class (background first where dense): share of the images that show it, and share of all pixels or images;
-    of the images that `looked_at` names."""
-    C = classes + dense
-    shows, amounts = np.zeros(C), np.zeros(C)
-    rows = looked_at(train)
-    for k in rows:
-        _, ids, of, image_class = truth_of(train.samples[k])
-        if dense:
-            lookup = np.concatenate([[0], of + 1])
-            found = np.bincount(lookup[ids[ids >= 0]], minlength=C)
-        else:
-            found = np.bincount([image_class], minlength=C)
-        shows += found > 0
-        amounts += found
-    return (shows / max(1, len(rows))).tolist(), (amounts / max(1.0, amounts.sum())).tolist()
+def seen_in_labels(train: Mixture, classes: int, side: int | None) -> tuple[list[float], list[float]]:
+    """Per class: share of the images that show it, and share of all images; of the images that `looked_at` names.
+
+    side: where pixels have classes, px; background comes first, and what shows a class, or not, is a window of that
+    size, since no more is shown of the pool at a time.
+    """
+    if side is None:
+        given = np.bincount([truth_of(train.samples[k])[3] for k in looked_at(train)], minlength=classes)
+        share = (given / max(1, given.sum())).tolist()
+        return share, share
+    shows, amounts, n = np.zeros(classes + 1), np.zeros(classes + 1), 0
+    for k in looked_at(train):
+        _, ids, of, _ = truth_of(train.samples[k])
+        lookup = np.concatenate([[0], of + 1])
+        amounts += np.bincount(lookup[ids[ids >= 0]], minlength=classes + 1)
+        for place in windows((ids.shape[0], ids.shape[1]), side):
+            here = ids[place]
+            shows += np.bincount(lookup[here[here >= 0]], minlength=classes + 1) > 0
+            n += 1
+    return (shows / max(1, n)).tolist(), (amounts / max(1.0, amounts.sum())).tolist()
+
+
+def windows(size: Size, side: int) -> Iterator[Part]:
+    """Windows of side × side px at most that cover an image, the last ones flush with its border."""
+    rows, columns = ([*range(0, max(length - side, 0), side), max(length - side, 0)] for length in size)
+    yield from ((slice(y, y + side), slice(x, x + side)) for y in rows for x in columns)
 
 
 def looked_at(train: Mixture) -> list[int]:
