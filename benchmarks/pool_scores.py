@@ -20,7 +20,7 @@ from synthgen.metrics.accuracy import columns, score_image
 from synthgen.metrics.utility import Resamples, Scores, difference, mean
 from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of
-from synthgen.stages.label import sorted_out
+from synthgen.stages.label import measured, sorted_out
 from synthgen.store import Stored, read_json
 from synthgen.types import Trainer
 
@@ -55,7 +55,7 @@ def main() -> None:
             for sample, labels in zip(pool, given, strict=True):
                 right = truth[hash_image(sample.image)]
                 assert right is not None
-                rows.append(score_image(sorted_out(labels, rules), right))
+                rows.append(score_image(measured(sorted_out(labels, rules)), right))
             records.append(rows)
         of_images = all(r["correct"] is not None for rows in records for r in rows)
         metrics, main_one = (OF_IMAGES, "accuracy") if of_images else (METRICS, "ap50")

@@ -46,7 +46,7 @@ from synthgen.store import Stored, Subset, read_json, write_all, write_json
 from synthgen.types import Json, Labeler, Origin, Sample
 from synthgen.work import Say, Work, in_parallel, key_of, only_process
 
-CODE = 1
+CODE = 2
 DATA = ("0-ingest/pool", "0-ingest/pool_truth", "0-ingest/test", "0-ingest/guard")
 
 

@@ -38,7 +38,7 @@ from synthgen.stages.losses import losses_of
 from synthgen.store import Stored, read_json, write_all, write_json
 from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Origin, Task
 
-CODE = 3
+CODE = 4
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
     "segment": ("dice",),
@@ -96,7 +96,7 @@ def _make(job: Job, folder: Path) -> None:
     for number, (arm, labeler) in enumerate(arms.items()):
         job.say("evaluate", number, len(arms) + 2)
         labelled = _labelled(labeler, test, recipe.label)
-        scores[arm] = {"per_image": [score_image(mine, right) for mine, right in labelled]}
+        scores[arm] = {"per_image": [score_image(label.measured(mine), right) for mine, right in labelled]}
         if arm == "mixed":
             write_all(
                 folder / "test-labels",
@@ -169,7 +169,7 @@ def _pool_scores(labelled: Stored, truth: Stored) -> list[Json]:
         at = known.get(hash_image(mine.image))
         right = None if at is None else truth.labels(at)
         if mine.labels is not None and right is not None:
-            out.append(score_image(mine.labels, right))
+            out.append(score_image(label.measured(mine.labels), right))
     return out
 
 

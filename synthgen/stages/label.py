@@ -126,6 +126,15 @@ def sorted_out(labels: Labels, rules: Label) -> Labels:
     return replace(labels, states=tuple(state(float(s)) for s in labels.scores), image_state=state(labels.image_score))
 
 
+def measured(labels: Labels) -> Labels:
+    """Sorted-out labels as they are scored: of boxes without masks, which a labeler also names for people where it is
+    hardly sure, those that are at least as likely right as wrong."""
+    if labels.masks is not None or labels.scores is None or labels.states is None:
+        return labels
+    states = zip(labels.states, labels.scores, strict=True)
+    return replace(labels, states=tuple("ignored" if score < 0.5 else state for state, score in states))
+
+
 def settled(labels: Labels) -> Labels:
     """What goes out when an image is accepted as a whole: its accepted objects; what is doubtful in it says nothing."""
     states: tuple[State, ...] = tuple("accepted" if s == "accepted" else "ignored" for s in labels.states or ())

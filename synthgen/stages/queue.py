@@ -21,7 +21,7 @@ from synthgen.stages.doubt import doubt_of
 from synthgen.store import Stored, write_json
 from synthgen.types import Dataset, Json, Labeler, Labels, Probabilistic, Strategy
 
-CODE = 1
+CODE = 2
 CHUNK = 64  # images held at a time
 NAME = "5-queue"
 WORDS = {

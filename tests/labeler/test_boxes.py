@@ -16,7 +16,9 @@ from synthgen.augment import BOXES, STRONG, Augment
 from synthgen.errors import DataError
 from synthgen.geometry import box_ious, encode, labels_from_ids
 from synthgen.metrics.accuracy import ap50_stardist, score_image
+from synthgen.recipe.schema import Label
 from synthgen.seeds import rng_of
+from synthgen.stages.label import measured, sorted_out
 from synthgen.testing import check_trainer, tiny_context, tiny_real
 from synthgen.testing.tiny import tiny_images
 from synthgen.types import Labels, Mixture, Probabilistic, Sample
@@ -249,6 +251,30 @@ def test_a_second_box_on_an_object_is_wrong_when_scores_are_calibrated() -> None
     scores, right = _scored_boxes(Two(), [Sample("x", np.zeros((64, 64, 3), np.uint8), labels)], 1)  # type: ignore[arg-type]
     assert scores.tolist() == [0.9, 0.8]
     assert right.tolist() == [1, 0]
+
+
+def test_a_box_that_is_more_likely_wrong_than_right_is_named_and_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever scores what a labeler says counts dozens of faint boxes as errors."""
+    boxes = np.array([[10, 10, 30, 30], [40, 10, 60, 26], [50, 50, 60, 60]], np.float32)
+    seen = Found(boxes, np.zeros(3, np.int64), np.array([0.9, 0.3, 0.04]), np.ones(3))
+    monkeypatch.setattr(BoxLabeler, "boxes", lambda *_: seen)
+    network, image = build(Shape(1, width=8, boxes=True), "random", 0), np.zeros((64, 64, 3), np.uint8)
+    truth = Labels((64, 64), np.array([0]), boxes[:1])
+    for scaled, states in ({"temperature": 1.0, "bias": 0.0}, ("accepted", "ignored")), ({}, ("accepted", "accepted")):
+        (said,) = BoxLabeler(network, Settings("detect", ("a",), **scaled)).label([image])  # type: ignore[arg-type]
+        assert said.states == states
+        assert score_image(said, truth)["fp"] == states.count("accepted") - 1
+
+
+def test_what_goes_to_a_person_is_scored_where_it_is_more_likely_right_than_wrong() -> None:
+    boxes = np.array([[10, 10, 30, 30], [40, 10, 60, 26], [40, 40, 60, 60]], np.float32)
+    found = sorted_out(Labels((64, 64), np.zeros(3, np.int64), boxes, scores=np.array([0.9, 0.6, 0.3], np.float32)),
+                       Label(accept=0.8, ignore=0.1))
+    assert found.states == ("accepted", "to_review", "to_review")
+    assert measured(found).states == ("accepted", "to_review", "ignored")
+    masks = labels_from_ids(np.pad(np.ones((9, 9), np.int32), 20), {1: 0})
+    doubtful = replace(masks, scores=np.array([0.3], np.float32), states=("to_review",))
+    assert measured(doubtful) is doubtful
 
 
 def test_ignored_pixels_and_doubtful_boxes_say_nothing() -> None:

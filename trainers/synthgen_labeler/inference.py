@@ -18,7 +18,7 @@ from torch import Tensor
 
 from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.geometry import labels_from_ids, touches_border
-from synthgen.types import Image, Json, Labels, Size
+from synthgen.types import Image, Json, Labels, Size, State
 from synthgen_labeler.backbone import Spec
 from synthgen_labeler.boxes import Found, found_boxes, sides_of
 from synthgen_labeler.grouping import Group, group
@@ -234,14 +234,18 @@ class BoxLabeler(NetworkLabeler):
     """Finds boxes (`detect`); it gives no pixel a class, so that it is not `Probabilistic`."""
 
     def label(self, images: Sequence[Image], *, tta: bool = True) -> Iterator[Labels]:
-        """Labels of each image, in order: boxes; scores are calibrated when the labeler is."""
+        """Labels of each image, in order: boxes; scores are calibrated when the labeler is. Boxes that are more likely
+        wrong than right are named for people to look at, in the state `ignored`: taken at its word it does not say
+        them."""
         for image in images:
             found, size = self.boxes(image, 8 if tta else 1), _size(image)
             sure = calibrated(found.scores, *self.settings.scale(tta)).astype(np.float32)
-            said = sure >= (LEAST_SURE if self.settings.temperature == self.settings.temperature else LEAST_HIGH)
-            found, sure = found.of(said), sure[said]
+            known = self.settings.temperature == self.settings.temperature
+            named = sure >= (LEAST_SURE if known else LEAST_HIGH)
+            found, sure = found.of(named), sure[named]
+            states: tuple[State, ...] = tuple("ignored" if known and s < 0.5 else "accepted" for s in sure)
             yield Labels(size, found.classes, found.boxes, scores=sure, truncated=touches_border(found.boxes, size),
-                         reviewed="model")
+                         states=states, reviewed="model")
 
     def boxes(self, image: Image, views: int = 8) -> Found:
         """Boxes with their classes and raw scores."""
