@@ -36,8 +36,7 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxTarget:
     """heat (K, H, W) float32 in [0, 1], 1 at centres; sides (4, H, W) float32 px; weight (H, W) float32, how much the
-    sides matter there, summing to 1 over each box, or to how far it is trusted; valid (H, W) bool, where not finding
-    anything says something."""
+    sides matter there, summing to 1 over each box; valid (H, W) bool, where not finding anything says something."""
 
     heat: Floats
     sides: Floats
@@ -45,14 +44,8 @@ class BoxTarget:
     valid: NDArray[np.bool_]
 
 
-def box_target(
-    boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: NDArray[np.bool_],
-    steady: NDArray[np.float64] | None = None,
-) -> BoxTarget:
-    """Targets from (N, 4) boxes and their classes. Where boxes overlap, the smaller one's sides are taught.
-
-    steady: (N,) in [0, 1], how much each box's sides are to be trusted; None = wholly.
-    """
+def box_target(boxes: Boxes, classes: NDArray[np.int64], n_classes: int, valid: NDArray[np.bool_]) -> BoxTarget:
+    """Targets from (N, 4) boxes and their classes. Where boxes overlap, the smaller one's sides are taught."""
     H, W = valid.shape
     heat = np.zeros((n_classes, H, W), np.float32)
     sides = np.zeros((4, H, W), np.float32)
@@ -71,8 +64,7 @@ def box_target(
         here = np.s_[:, *at]
         sides[here] = np.where(inside, np.stack([py - y0, px - x0, y1 - py, x1 - px]), sides[here])
         share = np.where(inside, bell, 0)
-        trust = 1.0 if steady is None else float(steady[k])
-        weight[at] = np.where(inside, trust * share / max(float(share.sum()), 1e-6), weight[at])
+        weight[at] = np.where(inside, share / max(float(share.sum()), 1e-6), weight[at])
     return BoxTarget(heat, sides, weight * valid, valid)
 
 

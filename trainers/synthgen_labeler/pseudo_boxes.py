@@ -2,15 +2,14 @@
 
 Pseudo-boxes with a mean teacher, as in Unbiased Teacher (Liu et al., ICLR 2021). How sure is sure enough follows from
 how many boxes the labels let expect (`CountThresholds`), which needs no scale of scores. What is neither sure nor plain
-background says nothing: a missed object must not be taught as background. Sides are learned as far as they
-stand still when the image is turned: variance of jittered boxes as in Soft Teacher (Xu et al., ICCV 2021, §3.3). Boxes
-that are all the same stand still as well, and so are those of a young teacher: sides come in by and by, with the
-ramp exp(−5 (1 − t)²) of Laine & Aila (ICLR 2017, "Temporal Ensembling", section 3) over the steps that see the pool.
+background says nothing: a missed object must not be taught as background. Where a box is, is part of its score, by how
+much its sides move when the image is turned (variance of jittered boxes: Soft Teacher, Xu et al., ICCV 2021, §3.3).
+
+Centres alone are learned, no sides (Unbiased Teacher, §3.3): sides of the averaged weights lag behind, are as steady as
+right ones, and taught they stay what they were: boxes came out too small, however late and lightly they were taught.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -18,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synthgen.types import Json, Mixture
-from synthgen_labeler.boxes import BoxTarget, Found, box_loss, box_target, found_boxes
+from synthgen_labeler.boxes import BoxTarget, Found, box_target, found_boxes
 from synthgen_labeler.consistency import channels
 from synthgen_labeler.data import boxes_of
 from synthgen_labeler.inference import d4, merged_boxes
 from synthgen_labeler.network import Network
+from synthgen_labeler.targets import focal_loss
 from synthgen_labeler.thresholds import CountThresholds
 from synthgen_labeler.watch import Watch, looked_at, windows
 
@@ -40,7 +40,7 @@ class BoxConsistency(nn.Module):
 
     def __init__(self, shows: list[float], shares: list[float], density: list[float], steps: int, radius: int) -> None:
         super().__init__()
-        self.radius, self.steps = radius, steps
+        self.radius = radius
         self.thresholds = CountThresholds(density)
         self.watch = Watch(shows, shares, steps)
 
@@ -51,19 +51,18 @@ class BoxConsistency(nn.Module):
         target = self.answer(teacher, batch)
         strong, shape = batch["strong"], student.shape
         drops = torch.Generator().manual_seed(seed)
-        patience = math.exp(-5 * (1 - min(1.0, self.watch.seen / self.steps)) ** 2)
         losses = []
         for image, keep in zip(strong, channels(student.encoder.channels, len(batch["weak"]), len(strong), drops),
                                strict=True):
             image = image.contiguous(memory_format=torch.channels_last)
             out = student(image, [k.to(image.device) for k in keep])
-            told = box_loss(out, target, shape.classes, shape.scale)
-            losses.append(told["centre"] + patience * told["sides"])
+            losses.append(focal_loss(out[:, : shape.classes], target["heat"], target["valid"].unsqueeze(1)))
         return torch.stack(losses).mean()
 
     @torch.no_grad()
     def answer(self, teacher: Network, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Targets (`BoxTarget`, stacked) for the views of a batch; moves the thresholds and tells the watch."""
+        """Heat-maps (n, K, H, W) and where they say something (n, H, W), for the views of a batch; moves the thresholds
+        and tells the watch."""
         weak, valid = batch["weak"], batch["valid"].cpu().numpy()
         found = self.found(teacher, weak, valid)
         K = self.watch.classes
@@ -75,7 +74,7 @@ class BoxConsistency(nn.Module):
         self.watch.see(*(torch.from_numpy(x).to(weak.device) for x in (kept, named)))
         targets = [taught(f, sure, doubted, K, v) for f, v in zip(found, valid, strict=True)]
         return {name: torch.from_numpy(np.stack([getattr(t, name) for t in targets])).to(weak.device)
-                for name in ("heat", "sides", "weight", "valid")}
+                for name in ("heat", "valid")}
 
     def found(self, teacher: Network, weak: Tensor, valid: NDArray[np.bool_]) -> list[Found]:
         """What the teacher finds in each image (n, 3, s, s), in several views of it; nothing in padding."""
@@ -94,15 +93,15 @@ class BoxConsistency(nn.Module):
 def taught(
     found: Found, sure: NDArray[np.float64], doubted: NDArray[np.float64], classes: int, valid: NDArray[np.bool_]
 ) -> BoxTarget:
-    """Boxes from the score `sure[class]` on are taught, their sides by how steady these are; where there is a box from
-    `doubted[class]` on that is not sure, nothing is said, but for the sure ones that reach into it. valid: (H, W)."""
+    """Boxes from the score `sure[class]` on are taught; where there is a box from `doubted[class]` on that is not sure,
+    nothing is said, but for the sure ones that reach into it. valid: (H, W)."""
     certain, likely = found.scores >= sure[found.classes], found.scores >= doubted[found.classes]
     said = valid.copy()
     for inside, value in ((found.boxes[likely & ~certain], False), (found.boxes[certain], True)):
         for x0, y0, x1, y1 in np.round(inside).astype(int):
             said[y0:y1, x0:x1] = value & valid[y0:y1, x0:x1]
     kept = found.of(certain)
-    return box_target(kept.boxes, kept.classes, classes, said, kept.steady)
+    return box_target(kept.boxes, kept.classes, classes, said)
 
 
 def boxes_in_labels(train: Mixture, classes: int, side: int) -> tuple[list[float], list[float], list[float]]:

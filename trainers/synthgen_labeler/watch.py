@@ -43,11 +43,6 @@ class Watch(nn.Module):
         """Whether the alarm has rung."""
         return int(self._of("missing")) >= 0 or int(self._of("taking_all")) >= 0
 
-    @property
-    def seen(self) -> int:
-        """Steps so far."""
-        return int(self._of("steps"))
-
     def see(self, kept: Tensor, named: Tensor) -> None:
         """One step. kept: (n, C) int64, of each image how much is kept of each class. named: (C,) int64, how much is
         named so, kept or not."""
