@@ -21,8 +21,7 @@ from synthgen.store import Stored, Subset, write_all
 from synthgen.types import Context, Dataset, Evidence, Json, Measurement, Sample, Task
 from synthgen.work import Say
 
-CHECKS = ("integrity", "leakage", "mask_shift", "realism", "diversity", "appearance", "drift")
-WITH_POOL = (*CHECKS, "copying")
+CHECKS = ("integrity", "leakage", "mask_shift", "realism", "diversity", "appearance", "drift", "copying")
 SHARD = 256
 FEATURES = (Features(use="spectrum"), Features(use="handcrafted"))
 

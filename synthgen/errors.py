@@ -6,6 +6,7 @@ An error says, in one sentence, what is wrong, where, what was allowed and what 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -67,3 +68,11 @@ class Interrupted(SynthgenError):
     """Ctrl-C: what was finished is kept, the same command goes on from there."""
 
     exit_code = 130
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be typed here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

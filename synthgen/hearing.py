@@ -1,16 +1,47 @@
-"""How far the processes beside this one are: each says so through small files, since it has no terminal."""
+"""What long work is told and tells: how far the processes beside this one are, each through small files, since it has
+no terminal; and that somebody pressed Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from synthgen.work import Say
 
 PROGRESS = ".progress"  # in a run's folder
+_ASKED = threading.Event()  # Ctrl-C was pressed, and nothing has ended by it yet
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is not lost here: a KeyboardInterrupt that some library swallowed comes again with the next progress."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # not the main thread's, or somebody else's to decide
+        return
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        _ASKED.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _ASKED.clear()
+
+
+def stop_if_asked() -> None:
+    """Raises: KeyboardInterrupt, once, where Ctrl-C was pressed and this is the thread that it was meant for."""
+    if _ASKED.is_set() and threading.current_thread() is threading.main_thread():
+        _ASKED.clear()
+        raise KeyboardInterrupt
 
 
 class FileSay:
@@ -20,6 +51,7 @@ class FileSay:
         self.folder, self.about = folder, about
 
     def __call__(self, what: str, done: float, total: float) -> None:
+        stop_if_asked()
         file = self.folder / f"{self.about}{what}".replace(" ", "_").replace("/", "_")
         if total and done >= total:
             file.unlink(missing_ok=True)  # what is done is no news, and would be told again and again

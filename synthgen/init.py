@@ -18,6 +18,7 @@ from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.detect import detect, near, open_dataset
 from synthgen.formats.gather import MASKLESS
 from synthgen.geometry import areas
+from synthgen.stages.words import counted
 from synthgen.types import Size, Task
 
 NAMES = {
@@ -57,9 +58,10 @@ class Part:
         )
         bad = sum(p.action == "quarantined" for p in self.problems)
         where = f"{self.path}, split {self.split}" if self.split else str(self.path)
+        classes = counted(len(self.classes), "class", "es")
         return (
-            f"{name:<5} {where}: {self.format}, {self.images} images ({sizes} px)"
-            + (f", {sum(self.objects.values())} objects of {len(self.classes)} classes" if self.objects else "")
+            f"{name:<5} {where}: {self.format}, {counted(self.images, 'image')} ({sizes} px)"
+            + (f", {counted(sum(self.objects.values()), 'object')} of {classes}" if self.objects else "")
             + (f"; {bad} cannot be used" if bad else "")
             + (f"; {len(self.problems) - bad} repairs" if len(self.problems) > bad else "")
         )

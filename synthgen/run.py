@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from synthgen import __version__
 from synthgen.device import device_of
-from synthgen.errors import EnvironmentProblem
+from synthgen.errors import EnvironmentProblem, Interrupted, SynthgenError
 from synthgen.hearing import heard
 from synthgen.recipe.load import Loaded
 from synthgen.stages import (
@@ -114,7 +115,7 @@ def run(
     Raises: SynthgenError of any kind; Interrupted leaves everything that was finished.
     """
     job = replace(job_of(loaded, say), device=device_of(loaded.recipe.run.device))
-    with only_process(job.work.folder):
+    with only_process(job.work.folder), _reason_kept(job):
         _keep_recipe(loaded, job)
         verdict: Json = None
         for stage, module in STAGES:
@@ -142,6 +143,19 @@ def run(
             rounds.keep(job)  # last of all: a run that was killed is no round
         job.events.add("end", verdict=None if verdict is None else verdict["verdict"])
         return verdict
+
+
+@contextmanager
+def _reason_kept(job: Job) -> Iterator[None]:
+    """What ends a run early becomes its last event, so that `status` can say it."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        job.events.add("ended early", why="it was stopped by Ctrl-C; the same command goes on")
+        raise
+    except SynthgenError as error:
+        job.events.add("ended early", why=str(error))
+        raise
 
 
 def _drop_stale(job: Job, refused: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from synthgen import plugins
-from synthgen.hearing import FileSay, heard, told
+from synthgen.hearing import FileSay, heard, interruptible, told
 from synthgen.recipe.schema import Generate
 from synthgen.stages import generate
 from synthgen.store import Stored
@@ -44,6 +45,20 @@ def test_what_a_killed_run_left_is_not_heard_again(tmp_path: Path) -> None:
         say("train", 4, 10)
         raise KeyboardInterrupt
     assert told(tmp_path) == []
+
+
+def test_ctrl_c_that_a_library_swallowed_comes_again_with_the_next_progress(tmp_path: Path) -> None:
+    with interruptible(), heard(tmp_path, silent) as say:
+        say("train", 1, 9)
+        with suppress(KeyboardInterrupt):  # the library
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            say("train", 2, 9)
+        say("tidy up", 1, 2)  # once is enough
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(signal.SIGINT)
+    FileSay(tmp_path)("train", 9, 9)
 
 
 def test_a_shard_says_of_each_sample_how_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,8 @@ def train_all(bench: Bench, told: Callable[[str], None]) -> None:
                 job.work.once(seed.name, seed.needs, seed.make)
             if number == 0:
                 prepared = sorted({cell for cell, arm in missing if arm.synthetic != "none"}, key=bench.cells.index)
+                if prepared:
+                    told(f"first the synthetic images, {len(prepared)} times, each from its own labelled images")
                 _side_by_side(bench, [(prepare, (bench, cell)) for cell in prepared], "benchmark images")
             if missing:
                 names = [arm.name for arm in wave]

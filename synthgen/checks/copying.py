@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from synthgen.checks import FEW_IMAGES, OPTIONS, ids_of, images_needed, judge, settles, skipped
+from synthgen.images import hash_image
 from synthgen.metrics.bounds import clopper_pearson
 from synthgen.metrics.copying import (
     FEWEST,
@@ -57,7 +58,23 @@ class Copying:
     """How many ids of copies to list."""
 
     def __call__(self, evidence: Evidence, rng: np.random.Generator) -> Sequence[Measurement]:
-        return [*self._copies(evidence, rng), *self._doubles(evidence, rng)]
+        return [*self._same(evidence), *self._copies(evidence, rng), *self._doubles(evidence, rng)]
+
+    def _same(self, evidence: Evidence) -> list[Measurement]:
+        """Images with the pixels of a seed image, whoever made them: no pool is needed to see these."""
+        known = {hash_image(sample.image): k for k, sample in enumerate(evidence.seed)}
+        hashes = [hash_image(sample.image) for sample in evidence.synthetic]
+        ids, seeds = ids_of(evidence.synthetic), ids_of(evidence.seed)
+        found = [(ids[k], seeds[known[h]]) for k, h in enumerate(hashes) if h in known]
+        m = len(hashes)
+        if not found or not m:
+            return []  # the rule: nothing is said of what nobody would expect
+        why = f"{len(found)} of {m} images are {evidence.seed_name} images, pixel by pixel; the first: {found[0][0]}"
+        return [Measurement("copying", f"pixels of the {evidence.seed_name}", "fail", len(found) / m, "share of images",
+                            why, n=(m, len(known)), hard=True, worst=tuple(name for name, _ in found[: self.show]),
+                            remedy="take these images out: they teach and show nothing that the real ones do not",
+                            flagged=tuple(Flag(name, f"the pixels of a {evidence.seed_name} image", 0.0, seed)
+                                          for name, seed in found))]
 
     def _copies(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
         declared, tested = [], []
@@ -72,8 +89,9 @@ class Copying:
             return out
         n, N = len(evidence.seed), len(evidence.pool)
         if not n or n + FEWEST > N:
-            return [*out, skipped("copying", "near copies of the seed", f"it needs {n + FEWEST} pool images, and "
-                                  f"there are {N}", hard=True, remedy="name a larger pool")]
+            why = f"near copies of {evidence.seed_name} images are told by {n + FEWEST} pool images or more, not by {N}"
+            return [*out, skipped("copying", "near copies of the seed", why, hard=True,
+                                  remedy="name a larger pool: data.pool of a recipe, --pool of evaluate")]
         spaces, unused = self._spaces(evidence, np.asarray(tested))
         ids = ids_of(evidence.synthetic)
         return [*out, self._measured(copies(spaces, rng), [ids[k] for k in tested], ids_of(evidence.seed), N, unused)]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from synthgen.cli.common import columns, json_option, overrides_option, print_json, recipe_argument, say
-from synthgen.errors import Interrupted
+from synthgen.errors import Interrupted, shown
 from synthgen.recipe.schema import ARM_NAMES
 
 PROFILES = {"quick": 2, "release": 5}
@@ -48,7 +48,7 @@ def command(recipe: str, overrides: tuple[str, ...], arms: str | None, seeds: in
     from synthgen.benchmark.trainings import bench_of, train_all
     from synthgen.benchmark.words import equivalents, first_line, notes, table
     from synthgen.cli.progress import Watch
-    from synthgen.cli.run import shown
+    from synthgen.hearing import interruptible
     from synthgen.recipe.load import load
     from synthgen.report.benchmark import write_page
     from synthgen.run import run_folder
@@ -66,7 +66,7 @@ def command(recipe: str, overrides: tuple[str, ...], arms: str | None, seeds: in
     folder = run_folder(loaded) / "benchmark"
     began = time.monotonic()
     try:
-        with Watch(folder) as watch:
+        with interruptible(), Watch(folder) as watch:
             bench = bench_of(loaded, watch)
             train_all(bench, say)
             found = analyse(bench)

@@ -133,7 +133,8 @@ def inspect_command(path: Path, source_format: str, given: tuple[str, ...], bits
     if source.classes:
         out.print(per_class)
     if summary.problems:
-        _note(f"{len(summary.problems)} problems: synthgen data check {path}")
+        n = len(summary.problems)
+        _note(f"{n} problem{'s' if n > 1 else ''}: synthgen data check {path}")
     for hint in near(path) if source.format == "images" else []:
         for line in f"labels may be here all the same; {hint}".split("\n"):
             _note(line)

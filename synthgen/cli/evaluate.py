@@ -16,12 +16,12 @@ _PATH = click.Path(path_type=Path)
 @click.command("evaluate")
 @click.option("--real", required=True, type=_PATH, help="The real dataset: images with or without labels.")
 @click.option("--synthetic", required=True, type=_PATH, help="The synthetic dataset.")
-@click.option("--pool", type=_PATH, help="Real images that the generator never saw: judges copying, too.")
+@click.option("--pool", type=_PATH, help="Real images that the generator never saw: near copies are told by them.")
 @click.option("--real-format", default="auto", show_default=True, metavar="FORMAT", help="How the real one is written.")
 @click.option("--synthetic-format", default="auto", show_default=True, metavar="FORMAT",
               help="How the synthetic one is written.")
 @click.option("-c", "--check", "checks", multiple=True, metavar="CHECK",
-              help="A check to run; repeatable. Without: all but utility; copying with --pool.")
+              help="A check to run; repeatable. Without: all that need no training.")
 @click.option("--task", type=click.Choice(get_args(Task)), help="What the labels are for; without: looked up.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(min=0), help="Of all randomness.")
 @click.option("--permutations", default=999, show_default=True, type=click.IntRange(19, 100_000), help="Per test.")
@@ -48,13 +48,13 @@ def command(real: Path, synthetic: Path, pool: Path | None, real_format: str, sy
     from synthgen.checks import verdict_of
     from synthgen.cli.gate import conclude
     from synthgen.cli.progress import Watch
-    from synthgen.compare import CHECKS, WITH_POOL, Side, compare
+    from synthgen.compare import CHECKS, Side, compare
     from synthgen.formats import Reading
 
     with tempfile.TemporaryDirectory(prefix="synthgen-") as scratch, Watch(Path(scratch)) as watch:
         found = compare(
             Side("real", real, real_format), Side("synthetic", synthetic, synthetic_format), Path(scratch), watch,
-            pool=None if pool is None else Side("pool", pool), checks=checks or (CHECKS if pool is None else WITH_POOL),
+            pool=None if pool is None else Side("pool", pool), checks=checks or CHECKS,
             task=cast(Task | None, task), seed=seed, permutations=permutations,
             max_bad=max_bad, reading=Reading(bits=cast(Any, int(bits))))
         sides = {name: {"path": str(path), "images": len(read.samples), "left_out": len(read.problems)}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from synthgen.cli.common import overrides_option, recipe_argument, say
+from synthgen.cli.common import overrides_option, run_argument, say
 
 
 @click.command("export")
-@recipe_argument
+@run_argument
 @overrides_option
 @click.option("--to", "target", required=True,
               help="Format: coco, yolo, voc, cvat, labelstudio, masks, imagefolder, shards.")
@@ -18,28 +18,25 @@ from synthgen.cli.common import overrides_option, recipe_argument, say
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the format. Repeatable.")
 @click.option("--strict", is_flag=True, help="Write nothing when the format cannot hold everything.")
 def command(
-    recipe: str, overrides: tuple[str, ...], target: str, out: Path, options: tuple[str, ...], strict: bool
+    run: str, overrides: tuple[str, ...], target: str, out: Path, options: tuple[str, ...], strict: bool
 ) -> None:
-    """Write the dataset of RECIPE's finished run in another format: seed, synthetic samples and the labelled pool.
+    """Write a finished run's dataset in another format: seed, synthetic samples and the labelled pool.
 
     A dataset that the gate refused is not written (exit 4), nor is one in a format that can hold none of its labels
     (exit 3). DATASET_CARD.md and croissant.json go with it.
     """
     from synthgen import plugins
     from synthgen.cli.data import options_of
-    from synthgen.cli.gate import judged
+    from synthgen.cli.gate import finished
     from synthgen.cli.progress import Watch
     from synthgen.errors import DataError, GateRefused
     from synthgen.formats import Format, Loss
-    from synthgen.recipe.load import load
-    from synthgen.run import job_of
     from synthgen.stages.export import write
     from synthgen.store import new_folder
 
-    loaded = load(recipe, overrides)
-    job = job_of(loaded)
-    if judged(job)["verdict"] == "fail":
-        raise GateRefused(f"the gate refused this dataset; the report says why: synthgen report {recipe}")
+    job, verdict = finished(run, overrides)
+    if verdict["verdict"] == "fail":
+        raise GateRefused(f"the gate refused this dataset; the report says why: synthgen report {run}")
     writer: Format = plugins.build("formats", target, options_of(options))
 
     def make(folder: Path) -> list[Loss]:

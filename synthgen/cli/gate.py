@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,29 +30,38 @@ def command(run: str, overrides: tuple[str, ...], junit: Path | None, markdown: 
     RECIPE|RUN_FOLDER: the recipe that was run, or the folder that the run made. Nothing is run. Of a recipe, what
     it now says must be what was judged; a folder says what was judged when it was made.
     """
+    job, verdict = finished(run, overrides)
+    conclude(job.recipe.name, verdict, junit, markdown, as_json)
+
+
+def finished(run: str, overrides: Sequence[str]) -> tuple[Job, Json]:
+    """A recipe's run, or the one in a folder, and its verdict.
+
+    Raises: DataError when what the recipe says now was not judged.
+    """
     from synthgen.errors import DataError
     from synthgen.recipe.load import load
     from synthgen.report.source import OnDisk, load_run
     from synthgen.run import job_of
 
     folder = Path(run)
-    if (folder / "recipe.resolved.json").is_file():
-        job = load_run(folder.absolute())
-        verdict = OnDisk(job).verdict()
-        if verdict is None:
-            raise DataError(f"{folder}: the run is not finished (6-evaluate: new); run its recipe first: synthgen run")
-    else:
+    if not (folder / "recipe.resolved.json").is_file():
         job = job_of(load(run, overrides))
-        verdict = judged(job)
-    conclude(job.recipe.name, verdict, junit, markdown, as_json)
+        return job, judged(job, run)
+    job = load_run(folder.absolute())
+    verdict = OnDisk(job).verdict()
+    if verdict is None:
+        raise DataError(f"{folder}: the run is not finished; give its recipe to synthgen run")
+    return job, verdict
 
 
-def judged(job: Job) -> Json:
-    """The verdict on what a recipe says now: before release, or after generation, where it was refused there.
+def judged(job: Job, recipe: str) -> Json:
+    """The verdict on what a recipe says now: before release, or after generation, where it was refused there. recipe:
+    as it was typed.
 
     Raises: DataError when that has not been done.
     """
-    from synthgen.errors import DataError
+    from synthgen.errors import DataError, shown
     from synthgen.run import plan
     from synthgen.stages import evaluate, screen
 
@@ -62,8 +72,11 @@ def judged(job: Job) -> Json:
         early = screen.verdict(job)
         if early is not None and early["verdict"] == "fail":
             return {**early, "test": {}, "pool": None}
-    raise DataError(f"{job.work.folder}: the run is not finished ({undone[0].unit}: {undone[0].why}); run its recipe "
-                    "first: synthgen run")
+    step, folder = undone[0], shown(job.work.folder)
+    if step.why == "new":
+        raise DataError(f"{folder}: the run is not finished ({step.unit} is not there); first: synthgen run {recipe}")
+    raise DataError(f"{folder}: what {recipe} says now was not run ({step.unit}: {step.why}). Give the -S that it was "
+                    f"run with, or the folder {folder} in place of the recipe, or first: synthgen run {recipe}")
 
 
 def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: Path | None, as_json: bool) -> None:
@@ -89,7 +102,8 @@ def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: P
         say(f"  pass         {check}: {n} of {total[check]} measurements")
     for m in verdict["measurements"]:
         if m["verdict"] != "pass":
-            say(f"  {m['verdict']:<12} {m['check']}: {once(m)}")
+            word = "missed" if m["verdict"] == "fail" and not m["hard"] else m["verdict"]  # as a warning alone
+            say(f"  {word:<12} {m['check']}: {once(m)}")
             if m["remedy"]:
                 say(f"  {'':<12} {m['remedy']}", style="dim")
     if junit_file is not None:

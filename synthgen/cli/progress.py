@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from synthgen.cli.common import console, say
-from synthgen.hearing import told
+from synthgen.hearing import stop_if_asked, told
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 
@@ -64,7 +64,8 @@ class Watch:
             self.bars.stop()
 
     def __call__(self, what: str, done: float, total: float) -> None:
-        """Show that `done` of `total` (0 = unknown) of something are done."""
+        """Show that `done` of `total` (0 = unknown) of something are done. Raises: as `stop_if_asked`."""
+        stop_if_asked()
         with self.lock:
             now = time.monotonic()
             start, first = self.begun.setdefault(what, (now, done))

@@ -167,9 +167,15 @@ def _explain(taken: Taken, new: int) -> None:
         say(f"and {len(taken.problems) - 8} more problems")
     if taken.untouched:
         say(f"{len(taken.untouched)} images without a change or a mark that somebody looked are not counted; "
-            "--all counts them")
+            "--all counts them, and those that were sent without labels as empty")
     if taken.unconfirmed:
         say(f"{len(taken.unconfirmed)} images were emptied, and nobody said that they are empty; they are not counted")
     if taken.strangers:
         say(f"{len(taken.strangers)} images were never sent, or their pixels changed (first {taken.strangers[0]})")
-    say(f"{new} new decisions" if new else "nothing new: all of this was taken before")
+    answers = [d for d in taken.decisions if d.action == "answer"]
+    blank = [d.id for d in answers if not len(d.labels) and d.labels.image_class is None]
+    if blank:
+        say(f"{len(blank)} images that were sent without labels came back without any, and are taken to be empty "
+            f"(first {blank[0]}); if nobody looked at them, that is wrong, and so is what will be said of the labels. "
+            "To take the package again, with labels in them, corrects it", style="bold yellow")
+    say(f"{new} new decision{'s' if new > 1 else ''}" if new else "nothing new: all of this was taken before")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from synthgen.cli.common import columns, console, overrides_option, print_json, recipe_argument, say
-from synthgen.errors import GateRefused, Interrupted
+from synthgen.errors import GateRefused, Interrupted, shown
 from synthgen.types import Json
 
 WIDTH = 120  # characters of a line of the summary, at most
@@ -31,6 +31,7 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
     the steps since the last checkpoint: the same command goes on.
     """
     from synthgen.cli.progress import Watch
+    from synthgen.hearing import interruptible
     from synthgen.recipe.load import load
     from synthgen.report import write_report
     from synthgen.run import job_of, plan, run, run_folder
@@ -47,7 +48,7 @@ def command(recipe: str, overrides: tuple[str, ...], until: str | None, as_json:
         del stage
 
     try:
-        with Watch(folder) as watch:
+        with interruptible(), Watch(folder) as watch:
             verdict = run(loaded, watch, told, until)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(
@@ -111,11 +112,3 @@ def _cell(score: Json) -> str:
         return "not measured"
     low, high = score["interval"]
     return f"{score['value']:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be typed here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

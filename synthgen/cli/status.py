@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from synthgen.cli.common import columns, json_option, overrides_option, print_json, run_argument, say
-from synthgen.hearing import told
 from synthgen.types import Json
 
 
@@ -54,6 +53,7 @@ def command(run: str, overrides: tuple[str, ...], as_json: bool) -> None:
 def status_of(folder: Path) -> dict[str, Json]:
     """What stands in a run folder, as plain JSON."""
     from synthgen.errors import RecipeError
+    from synthgen.hearing import told
     from synthgen.report.source import OnDisk, load_run
 
     if not (folder / "recipe.resolved.json").exists():
@@ -94,8 +94,10 @@ def _why(run: Any, verdict: Json) -> list[str]:
     if verdict is not None and verdict["verdict"] == "fail":
         return [sentence(f"{x['check']}: {x['text']}") for x in reasons(verdict)]
     begun = [name for name in run.units if run.state(name) == "partial"]
-    ended = bool(run.job.events.read()) and run.job.events.read()[-1]["what"] == "end"
-    if ended or not begun:
+    last = (run.job.events.read() or [{"what": ""}])[-1]
+    if last["what"] == "ended early":
+        return [sentence(last["why"])]
+    if last["what"] == "end" or not begun:
         return []
     part = run.folder / f"{begun[0]}.part"
     return [_stopped(run, begun[0], part)]
@@ -116,7 +118,7 @@ def _stopped(run: Any, unit: str, part: Path) -> str:
     if guard.exists() and (leaks := read_json(guard)["leaks"]) and data.leaks == "refuse":
         return (f"{unit}: {len(leaks)} images of the locked test stand in seed or pool too; they are named in "
                 f"{unit}.part/guard.json. Take them out of one of the two, or say data.leaks: warn.")
-    return f"{unit} was begun and not finished, and its folder does not say why; the same command goes on, or tells it."
+    return f"{unit} was begun and not finished: its process was killed, or the machine; the same command goes on."
 
 
 def _shards(folder: Path, unit: str, run: Any) -> dict[str, Json]:

@@ -38,8 +38,8 @@ def detect(path: Path) -> str:
         raise DataError(f"{path}: no format fits yet\n" + "\n".join(f"  {hint}" for hint in hints))
     if not fits:
         raise DataError(
-            f"{path}: no format fits; looked for\n" + "\n".join(looked) + "\n  Name the format to see "
-            "what is missing."
+            f"{path}: no format fits; looked for\n" + "\n".join(looked) + f"\n  What a format misses "
+            f"is said by: synthgen data inspect --from FORMAT {path}"
         )
     if len(fits) > 1:
         raise DataError(f"{path}: {' and '.join(fits)} both fit; name the one that is meant")

@@ -93,7 +93,7 @@ def frechet_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     a, b: (n, D) and (m, D) features; covariances with n − 1, in float64. With any factors S = FᵀF the last trace is
     the nuclear norm ‖F₁F₂ᵀ‖_*, so no root of a product is taken: a factor is the centred rows over √(n − 1) where n ≤ D
     (a 200 × 200 problem for 200 images, whatever D), else a triangular root of the covariance, summed in blocks.
-    Never below 0 by more than rounding; biased upwards by an amount that depends on the data (Chong & Forsyth 2020,
+    Biased upwards by an amount that depends on the data (Chong & Forsyth 2020,
     arXiv 1911.07023), so compare with chance at the same n and m, never with a published value.
     Source: Dowson & Landau 1982, equation 4; Heusel et al. 2017, equation 6.
     Raises: ValueError for fewer than 2 rows on a side, unequal D, or values that are not finite.
@@ -105,7 +105,7 @@ def frechet_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     squares = np.asarray(np.linalg.eigvalsh(product @ product.T), np.float64)
     overlap = float(np.sqrt(squares[squares > _rounding(squares)]).sum())
     gap = mean_a - mean_b
-    return float(gap @ gap + (one * one).sum() + (two * two).sum() - 2 * overlap)
+    return max(0.0, float(gap @ gap + (one * one).sum() + (two * two).sum() - 2 * overlap))
 
 
 def _root(x: Rows) -> tuple[Floats, Floats]:

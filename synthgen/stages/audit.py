@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from synthgen.errors import DataError, WaitingForPeople
+from synthgen.errors import DataError, WaitingForPeople, shown
 from synthgen.images import hash_image
 from synthgen.people.decisions import Decision, hash_labels
 from synthgen.stages import Job, ingest
@@ -64,7 +64,7 @@ def answers(job: Job) -> Answers:
     found: list[Decision | None] = [known.get(here[k]) for k in picks]
     missing = [pool.entries[k].id for k, d in zip(picks, found, strict=True) if d is None]
     if missing:
-        raise WaitingForPeople(told(job.recipe.name, len(missing), len(picks), missing))
+        raise WaitingForPeople(told(shown(job.work.folder), len(missing), len(picks), missing))
     given = [d for d in found if d is not None]
     names = sorted({d.by for d in given})
     return Answers(picks, tuple(d.labels if d.answered else None for d in given), f"people: {', '.join(names)}")
@@ -79,11 +79,11 @@ def look(job: Job, question: Json, given: Answers, judged: Sequence[Json | Label
     return key_of([job.recipe.task, list(job.recipe.classes), question, said, every])
 
 
-def told(name: str, missing: int, of: int, ids: Sequence[str]) -> str:
-    """What waits for whom, and what to do."""
+def told(run: str, missing: int, of: int, ids: Sequence[str]) -> str:
+    """What waits for whom, and what to do. run: its folder, as it can be typed."""
     few = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")
     return (f"{missing} of the {of} audit images wait for a person ({few}): label them with "
-            f"`synthgen review {name}`, or with a tool of your own by `synthgen review {name} --to cvat --out FOLDER`; "
+            f"`synthgen review {run}`, or with a tool of your own by `synthgen review {run} --to cvat --out FOLDER`; "
             f"then the same command goes on")
 
 

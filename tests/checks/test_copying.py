@@ -57,6 +57,16 @@ def test_images_of_their_own_pass() -> None:
     assert (found.verdict, found.value, found.n) == ("pass", 0, (20, 420))
 
 
+def test_the_pixels_of_a_seed_image_are_seen_without_any_pool_whoever_made_them() -> None:
+    seed, new = samples(5, 1, "seed"), samples(6, 3, "new")
+    composed = replace(seed[2], id="composed", origin=Origin("synthetic", "compose", known_by="construction"))
+    found, *_ = measured([*new, replace(seed[0], id="same"), composed], pool=0)
+    assert (found.name, found.verdict, found.hard, found.n) == ("pixels of the seed", "fail", True, (8, 5))
+    assert found.value == pytest.approx(2 / 8)
+    assert [(f.id, f.nearest) for f in found.flagged] == [("same", "seed-0"), ("composed", "seed-2")]
+    assert not [m for m in measured(new, pool=0) if m.name.startswith("pixels")]
+
+
 def test_a_copy_refuses_and_names_the_pair() -> None:
     seed = samples(5, 1, "seed")
     bad = replace(seed[2], id="copy", image=np.ascontiguousarray(np.rot90(seed[2].image)))

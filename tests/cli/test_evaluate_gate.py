@@ -107,6 +107,17 @@ def test_with_a_pool_copies_of_the_real_images_are_refused(pair: Path, capsys: p
     assert (found["near copies of the seed"]["verdict"], found["near copies of the seed"]["value"]) == ("fail", 1.0)
 
 
+@pytest.mark.slow
+def test_real_images_given_out_as_synthetic_ones_are_refused_without_a_pool(
+    pair: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate() == 0
+    said = capsys.readouterr().err  # what was not looked at is said
+    assert "copying: not checked: near copies of real images are told by 31 pool images or more" in said
+    assert main(["evaluate", "--real", "real", "--synthetic", "real", *QUICK]) == 4
+    assert "12 of 12 images are real images, pixel by pixel" in " ".join(capsys.readouterr().err.split())
+
+
 def test_strict_refuses_what_cannot_be_told(pair: Path) -> None:
     assert evaluate("-c", "utility") == 0                     # no scores: skipped, and it is a hard check
     assert evaluate("-c", "utility", "--strict") == 4

@@ -174,6 +174,16 @@ def add_event(folder: Path, what: str) -> None:
         file.write(json.dumps({"time": 2.0, "what": what}) + "\n")
 
 
+def test_status_says_what_ended_a_run_early(begun: Path, tmp_path: Path) -> None:
+    folder = copied(begun, tmp_path)
+    (folder / "0-ingest/pool").rename(folder / "0-ingest/pool.part")
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps({"time": 2.0, "what": "ended early", "why": "4 of the 9 audit images wait"}) + "\n")
+    assert whys(folder) == ["4 of the 9 audit images wait."]
+    add_event(folder, "stage")  # it goes on
+    assert "begun and not finished" in whys(folder)[0]
+
+
 def test_status_of_a_run_that_stopped_where_it_was_told_to_names_no_reason(begun: Path) -> None:
     assert whys(begun) == []
 
@@ -182,8 +192,8 @@ def test_status_says_why_the_data_stopped_a_run(begun: Path, tmp_path: Path) -> 
     folder = copied(begun, tmp_path)
     (folder / "0-ingest/pool").rename(folder / "0-ingest/pool.part")
     add_event(folder, "make")
-    assert whys(folder) == ["0-ingest/pool was begun and not finished, and its folder does not say why; the same "
-                            "command goes on, or tells it."]
+    assert whys(folder) == ["0-ingest/pool was begun and not finished: its process was killed, or the machine; the "
+                            "same command goes on."]
     (folder / "0-ingest/pool.part/summary.json").write_text('{"samples": 7, "quarantined": 3, "repaired": 0}')
     (why,) = whys(folder)
     assert "3 of 10 images of data.pool cannot be used, more than data.max_bad_fraction" in why

@@ -85,8 +85,11 @@ def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, caps
     assert Path("runs/bugs/7-export").exists() == (code == 0)
     assert main(["gate", "recipe.yaml", *one]) == code      # says again what the run's end said
     assert main(["gate", "runs/bugs"]) == code
-    assert main(["gate", "recipe.yaml", *one, "-S", "evaluate.permutations=29"]) == 3   # that was not judged
     capsys.readouterr()
+    assert main(["gate", "recipe.yaml", *one, "-S", "evaluate.permutations=29"]) == 3   # that was not judged
+    said = " ".join(capsys.readouterr().err.split())
+    assert "what recipe.yaml says now was not run (2-screen/verdict: changed: permutations" in said
+    assert "Give the -S that it was run with, or the folder runs/bugs in place of the recipe" in said
     assert main(["plan", "recipe.yaml", *one, "--json"]) == 0
     steps = json.loads(capsys.readouterr().out)
     assert all(s["action"] == "reuse" for s in steps if code == 0 or not s["stage"].startswith("7")), steps
@@ -104,6 +107,9 @@ def test_a_run_from_init_to_export_with_the_commands_of_the_readme(project, caps
     assert not Path("out/other").exists()
     if code == 0:
         assert main(["export", "recipe.yaml", *one, "--to", "masks", "-o", "out/masks"]) == 0
+        assert main(["export", "runs/bugs", "--to", "masks", "-o", "out/again"]) == 0  # without recipe and options
+        assert [p.read_bytes() for p in sorted(Path("out/masks").rglob("*.png"))] == [
+            p.read_bytes() for p in sorted(Path("out/again").rglob("*.png"))]
         assert main(["export", "recipe.yaml", *one, "--to", "yolo", "-o", "out/strict", "--strict"]) == 3
         assert not Path("out/strict").exists()
 
