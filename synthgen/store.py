@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, overload
 
-from synthgen.errors import DataError
+from synthgen.errors import DataError, EnvironmentProblem
 from synthgen.images import from_png, png_bytes
 from synthgen.types import Dataset, Json, Labels, Origin, Sample
 
@@ -46,12 +46,17 @@ Made = TypeVar("Made")
 def new_folder(folder: Path, make: Callable[[Path], Made]) -> Made:
     """Make a folder beside `folder` and rename it there once it is whole; whatever goes wrong, nothing is left.
 
-    Raises: DataError when `folder` exists.
+    Raises: DataError when `folder` exists; EnvironmentProblem where nothing can be written.
     """
     if folder.exists() or folder.is_symlink():
         raise DataError(f"{folder}: this exists already; give a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder}: it cannot be written there ({error.strerror or error}); choose another "
+                                 "place") from None
+    with beside as scratch:
         inside = Path(scratch) / "made"
         inside.mkdir()
         made = make(inside)

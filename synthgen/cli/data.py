@@ -284,7 +284,8 @@ def _judge(source: _Source, max_bad: float) -> None:
         first = bad[0]
         raise TooManyBadItems(
             f"{source.path}: {len(bad)} of {total} items are bad, over {max_bad:.0%} "
-            f"(first {first.file}: {first.what}); nothing was written; see synthgen data check"
+            f"(first {first.file}: {first.what}); nothing was written; all of them: synthgen data check {source.path}; "
+            f"{'without --strict' if max_bad == 0 else '--max-bad with a larger share'} goes on without them"
         )
 
 

@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from synthgen.cli.data import data
-from synthgen.errors import DataError, TooManyBadItems
+from synthgen.errors import DataError, EnvironmentProblem, TooManyBadItems
 from synthgen.formats.coco import Coco
 from synthgen.formats.imagefolder import ImageFolder
+from synthgen.store import new_folder
 from synthgen.types import Labels, Sample
 
 Make: TypeAlias = Callable[..., Sample]
@@ -256,3 +257,9 @@ def test_no_torch_is_imported() -> None:
     import sys
     code = "import sys, synthgen.cli.data, synthgen.formats.coco; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_where_nothing_can_be_written_is_said_of_the_place_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentProblem, match=r"file/x: it cannot be written there \(.*\); choose another place"):
+        new_folder(tmp_path / "file" / "x", lambda folder: None)
