@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from rich.console import Console
 from synthgen.types import Json
 
 F = TypeVar("F", bound=Callable[..., Any])
+WIDTH = 120  # characters of a line of running text, at most
 
 console = Console(stderr=True, highlight=False)
 """For people: stderr, in colour on a terminal, silent under -q. Data never goes here."""
@@ -35,6 +37,13 @@ def say(text: str, style: str | None = None) -> None:
 def print_json(value: Json) -> None:
     """A value on stdout, for machines."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def beside(word: str, text: str) -> str:
+    """A word, and beside it a text that wraps: lines of the terminal's width, WIDTH at most."""
+    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    return textwrap.fill(text, width, initial_indent=f"  {word:<12} ", subsequent_indent=" " * 15,
+                         break_long_words=False, break_on_hyphens=False)
 
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synthgen.cli.common import json_option, overrides_option, print_json, run_argument, say
+from synthgen.cli.common import beside, json_option, overrides_option, print_json, run_argument, say
 from synthgen.types import Json
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: P
     for m in verdict["measurements"]:
         if m["verdict"] != "pass":
             word = "missed" if m["verdict"] == "fail" and not m["hard"] else m["verdict"]  # as a warning alone
-            say(f"  {word:<12} {m['check']}: {once(m)}")
+            say(beside(word, f"{m['check']}: {once(m)}"))
             if m["remedy"]:
-                say(f"  {'':<12} {m['remedy']}", style="dim")
+                say(beside("", m["remedy"]), style="dim")
     if junit_file is not None:
         say(f"junit    {junit_file}")
     if markdown_file is not None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 from pathlib import Path
 
 import click
 
-from synthgen.cli.common import columns, console, overrides_option, print_json, recipe_argument, say
+from synthgen.cli.common import beside, columns, overrides_option, print_json, recipe_argument, say
 from synthgen.errors import GateRefused, Interrupted, shown
 from synthgen.types import Json
-
-WIDTH = 120  # characters of a line of the summary, at most
 
 
 @click.command("run")
@@ -85,12 +82,10 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
         for name, row in rows:
             table.append((name, str(row["n"]), *(_cell(row.get(m)) for m in metrics)))
         say(columns(table))
-    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     for word, check, text in per_check(verdict["measurements"]):
         if word not in ("fail", "error") and check != "utility":
             text = "; ".join(text.split("; ")[:2])  # the report has the rest
-        say(textwrap.fill(f"{check}: {text}", width, initial_indent=f"  {word:<12} ", subsequent_indent=" " * 15,
-                          break_long_words=False, break_on_hyphens=False))
+        say(beside(word, f"{check}: {text}"))
     promise = folder / "5-certify" / "certificate.json"
     facts = read_json(page.parent / "report.json")
     if facts["certificate"] is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from synthgen.cli import progress, run
+from synthgen.cli.common import WIDTH
 from synthgen.cli.progress import EVERY, Watch
 from synthgen.hearing import FileSay
 from synthgen.types import Json
@@ -83,7 +84,7 @@ def test_the_summary_wraps_and_shortens_what_does_not_refuse(
     }
     run.summarise(verdict, tmp_path, page, 61.0)
     told = capsys.readouterr().err.splitlines()
-    assert max(map(len, told)) <= run.WIDTH + len(str(tmp_path))  # paths are never broken
+    assert max(map(len, told)) <= WIDTH + len(str(tmp_path))  # paths are never broken
     whole = " ".join(" ".join(told).split())
     assert "copying: words that go on" in whole
     assert "a second clause; a third clause" in whole
