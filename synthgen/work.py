@@ -30,6 +30,7 @@ from synthgen.store import read_json, write_json
 from synthgen.types import Json
 
 _SHARD = re.compile(r"\d{5}\.tar")
+_HASH = re.compile("[0-9a-f]{16,64}")
 
 Say = Callable[[str, float, float], None]  # (what, done, total)
 
@@ -42,7 +43,7 @@ def key_of(needs: Json) -> str:
 
 
 def differences(old: Json, new: Json, path: str = "") -> list[str]:
-    """Where two JSON values differ, as `path: old → new`."""
+    """Where two JSON values differ, as `path: old → new`; of hashes, which say nothing to anybody, that they do."""
     if isinstance(old, dict) and isinstance(new, dict):
         out: list[str] = []
         for k in sorted({*old, *new}, key=str):
@@ -50,6 +51,9 @@ def differences(old: Json, new: Json, path: str = "") -> list[str]:
         return out
     if old == new:
         return []
+    if all(isinstance(v, str) and _HASH.fullmatch(v) for v in (old, new)):
+        before = path.removeprefix("after.")
+        return [before if before != path else f"{path}: other contents"]
     short = [t if len(t) <= 40 else t[:12] + "…" for t in (json.dumps(v, ensure_ascii=False) for v in (old, new))]
     return [f"{path}: {short[0]} → {short[1]}"]
 

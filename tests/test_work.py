@@ -411,3 +411,9 @@ def test_events_are_read_back_without_the_line_that_a_kill_cut_off(tmp_path: Pat
     events.add("went on")
     events.add("end")
     assert [e["what"] for e in events.read()] == ["stage", "größe", "went on", "end"]
+
+
+def test_hashes_are_not_read_out_to_people() -> None:
+    old = {"steps": 3, "data": "0" * 64, "after": {"4-train/model": "447f1de9b7b27388"}}
+    new = {"steps": 4, "data": "f" * 64, "after": {"4-train/model": "2230433a7f87512d"}}
+    assert differences(old, new) == ["4-train/model", "data: other contents", "steps: 3 → 4"]
