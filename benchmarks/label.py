@@ -12,7 +12,6 @@ labeler is trained on the shipped seed for 100 steps, so that there are as many 
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
@@ -139,7 +138,8 @@ def one_memory(model: Path, side: int, count: int) -> None:
         label(labeler, images, Path(scratch) / "out", tta=False)
         spent = time.process_time() - start
     # Not ru_maxrss: what the parent had reached is handed down to it.
-    peak = int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024
     print(f"{count:>5} images of {side:>4} px, 1 view  {spent:>7.1f} CPU s  peak {peak:>6.0f} MiB", flush=True)
 
 

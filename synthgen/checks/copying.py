@@ -51,7 +51,7 @@ class Copying:
     FLAGS: ClassVar[bool] = True  # judges single samples, and says which ones to take out
 
     max_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of synthetic images that may be near copies."""
+    """Share of synthetic images that may be copies or near copies."""
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """False discovery rate among the images flagged."""
     show: Annotated[int, Field(ge=0)] = 20
@@ -61,17 +61,20 @@ class Copying:
         return [*self._same(evidence), *self._copies(evidence, rng), *self._doubles(evidence, rng)]
 
     def _same(self, evidence: Evidence) -> list[Measurement]:
-        """Images with the pixels of a seed image, whoever made them: no pool is needed to see these."""
+        """Images with the pixels of a seed image, whoever made them: no pool is needed to see these. Nothing is said
+        where there are none, as is usual."""
         known = {hash_image(sample.image): k for k, sample in enumerate(evidence.seed)}
         hashes = [hash_image(sample.image) for sample in evidence.synthetic]
         ids, seeds = ids_of(evidence.synthetic), ids_of(evidence.seed)
         found = [(ids[k], seeds[known[h]]) for k, h in enumerate(hashes) if h in known]
         m = len(hashes)
-        if not found or not m:
-            return []  # the rule: nothing is said of what nobody would expect
+        if not found:
+            return []
         why = f"{len(found)} of {m} images are {evidence.seed_name} images, pixel by pixel; the first: {found[0][0]}"
-        return [Measurement("copying", f"pixels of the {evidence.seed_name}", "fail", len(found) / m, "share of images",
-                            why, n=(m, len(known)), hard=True, worst=tuple(name for name, _ in found[: self.show]),
+        verdict: Verdict = "fail" if len(found) > self.max_share * m else "pass"
+        return [Measurement("copying", f"pixels of the {evidence.seed_name}", verdict, len(found) / m,
+                            "share of images", why, n=(m, len(known)), hard=True,
+                            worst=tuple(name for name, _ in found[: self.show]),
                             remedy="take these images out: they teach and show nothing that the real ones do not",
                             flagged=tuple(Flag(name, f"the pixels of a {evidence.seed_name} image", 0.0, seed)
                                           for name, seed in found))]

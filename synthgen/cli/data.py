@@ -115,6 +115,8 @@ def inspect_command(path: Path, source_format: str, given: tuple[str, ...], bits
 
     Reads every header and label, but no pixels; `data check` decodes everything.
     """
+    from synthgen.stages.words import counted
+
     source = _Source(path, source_format, given, bits, max_pixels)
     summary = Summary(source.format, source.classes)
     for item in source.items(pixels=False):
@@ -133,8 +135,7 @@ def inspect_command(path: Path, source_format: str, given: tuple[str, ...], bits
     if source.classes:
         out.print(per_class)
     if summary.problems:
-        n = len(summary.problems)
-        _note(f"{n} problem{'s' if n > 1 else ''}: synthgen data check {path}")
+        _note(f"{counted(len(summary.problems), 'problem')}: synthgen data check {path}")
     for hint in near(path) if source.format == "images" else []:
         for line in f"labels may be here all the same; {hint}".split("\n"):
             _note(line)

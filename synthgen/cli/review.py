@@ -161,6 +161,8 @@ def _table(facts: dict[str, Json]) -> str:
 
 
 def _explain(taken: Taken, new: int) -> None:
+    from synthgen.stages.words import counted
+
     for problem in taken.problems[:8]:
         say(f"{problem.file} {problem.item}: {problem.what}".replace(" : ", ": "))
     if len(taken.problems) > 8:
@@ -178,4 +180,4 @@ def _explain(taken: Taken, new: int) -> None:
         say(f"{len(blank)} images that were sent without labels came back without any, and are taken to be empty "
             f"(first {blank[0]}); if nobody looked at them, that is wrong, and so is what will be said of the labels. "
             "To take the package again, with labels in them, corrects it", style="bold yellow")
-    say(f"{new} new decision{'s' if new > 1 else ''}" if new else "nothing new: all of this was taken before")
+    say(counted(new, "new decision") if new else "nothing new: all of this was taken before")

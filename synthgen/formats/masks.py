@@ -183,10 +183,12 @@ class Masks:
 def folder_of_masks(path: Path) -> tuple[str, str] | None:
     """The only two folders here, where they hold images of the same names and one is called as masks are: that one
     last."""
-    held = {p.name: {q.stem for q in list_images(p)} for p in sorted(path.iterdir()) if p.is_dir()}
-    held = {name: stems for name, stems in held.items() if stems}
-    masks = [name for name in held if CALLED.search(name)]
-    if len(held) != 2 or len(masks) != 1:
+    folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
+    masks = [p.name for p in folders if CALLED.search(p.name)]
+    if len(masks) != 1:
+        return None
+    held = {p.name: stems for p in folders if (stems := {q.stem for q in list_images(p)})}
+    if len(held) != 2 or masks[0] not in held:
         return None
     (images,) = held.keys() - set(masks)
     shared = len(held[images] & held[masks[0]])

@@ -65,6 +65,8 @@ def test_the_pixels_of_a_seed_image_are_seen_without_any_pool_whoever_made_them(
     assert found.value == pytest.approx(2 / 8)
     assert [(f.id, f.nearest) for f in found.flagged] == [("same", "seed-0"), ("composed", "seed-2")]
     assert not [m for m in measured(new, pool=0) if m.name.startswith("pixels")]
+    allowed, *_ = measured([*new, replace(seed[0], id="same")], pool=0, max_share=0.2)
+    assert (allowed.name, allowed.verdict) == ("pixels of the seed", "pass")
 
 
 def test_a_copy_refuses_and_names_the_pair() -> None:

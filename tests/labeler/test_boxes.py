@@ -260,8 +260,9 @@ def test_a_box_that_is_more_likely_wrong_than_right_is_named_and_not_said(monkey
     monkeypatch.setattr(BoxLabeler, "boxes", lambda *_: seen)
     network, image = build(Shape(1, width=8, boxes=True), "random", 0), np.zeros((64, 64, 3), np.uint8)
     truth = Labels((64, 64), np.array([0]), boxes[:1])
-    for scaled, states in ({"temperature": 1.0, "bias": 0.0}, ("accepted", "ignored")), ({}, ("accepted", "accepted")):
-        (said,) = BoxLabeler(network, Settings("detect", ("a",), **scaled)).label([image])  # type: ignore[arg-type]
+    plain = Settings("detect", ("a",))
+    for scale, states in (replace(plain, temperature=1.0), ("accepted", "ignored")), (plain, ("accepted", "accepted")):
+        (said,) = BoxLabeler(network, scale).label([image])
         assert said.states == states
         assert score_image(said, truth)["fp"] == states.count("accepted") - 1
 
