@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from synthgen.metrics.bounds import planned
 from synthgen.types import Json
 
 SAID = {"HELPS": "helped", "NON-INFERIOR": "were not shown to help, and cost no more than the margin of {margin:g}",
@@ -43,7 +44,8 @@ def difference(c: Mapping[str, Any]) -> str:
 def settles(c: Mapping[str, Any]) -> str:
     """What would settle an open comparison."""
     images, seeds = c["settle"]["images"], c["settle"]["seeds"]
-    ways = ([f"about {images:,} test images"] if images else []) + ([f"about {seeds:,} seeds"] if seeds else [])
+    ways = ([f"about {planned(images)} test images"] if images else []) + \
+        ([f"about {planned(seeds)} seeds"] if seeds else [])
     return f"{' or '.join(ways)} would settle it." if ways else \
         "More test images and more seeds are both needed to settle it."
 

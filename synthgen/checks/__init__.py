@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from synthgen.metrics.bounds import planned
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, Subset
 from synthgen.types import Check, Dataset, Evidence, Flag, Json, Labels, Measurement, Verdict
@@ -114,7 +115,7 @@ def settles(images: int | None, n: int, what: str = "images on the smaller side"
                 "margin or beyond it")
     if n < FEW_IMAGES and images <= FEW_IMAGES:
         return f"at least {FEW_IMAGES} {what} (now {n}) are needed before anything is decided; it may take more"
-    return f"about {images} {what} (now {n}) would settle it"
+    return f"about {planned(images)} {what} (now {n}) would settle it"
 
 
 def skipped(check: str, name: str, reason: str, *, hard: bool, remedy: str = "") -> Measurement:

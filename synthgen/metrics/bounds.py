@@ -30,6 +30,13 @@ def resample_weights(n: int, resamples: int, rng: np.random.Generator) -> Iterat
         yield np.bincount(picks.ravel(), minlength=b * n).reshape(b, n).astype(np.float64)
 
 
+def planned(n: int) -> str:
+    """A number of images, or of anything, that somebody should plan for, n >= 0: two figures, rounded up, since an
+    estimate of it knows no more."""
+    step = 10 ** max(0, len(str(n)) - 2)
+    return f"{-(-n // step) * step:,}"
+
+
 def ratio(num: ArrayLike, den: ArrayLike, empty: float = 1.0) -> Floats:
     """num / den elementwise, `empty` where both are 0."""
     top, bottom = np.broadcast_arrays(np.asarray(num, np.float64), np.asarray(den, np.float64))

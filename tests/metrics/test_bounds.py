@@ -82,3 +82,9 @@ def test_resamples_have_as_many_images_as_there_are():
     chunks = list(bounds.resample_weights(7, 100, np.random.default_rng(0)))
     assert np.concatenate(chunks).shape == (100, 7)
     assert (np.concatenate(chunks).sum(1) == 7).all()
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "0"), (7, "7"), (46, "46"), (100, "100"), (101, "110"), (2241, "2,300"),
+                                         (99_001, "100,000")])
+def test_what_should_be_planned_for_is_told_in_two_figures_and_never_too_low(n, said):
+    assert bounds.planned(n) == said
