@@ -1,4 +1,4 @@
-# make demo · test · fast · lint · types · bench · doctor · golden · clean
+# make install · demo · test · fast · lint · types · bench · doctor · golden · clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,9 @@ READY := $(VENV)/.ready
 ENV := OMP_WAIT_POLICY=PASSIVE NO_ALBUMENTATIONS_UPDATE=1
 PYTEST := $(ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test fast lint types contracts bench doctor golden clean
+.PHONY: install demo test fast lint types contracts bench doctor golden clean
+
+install: $(READY)               ## the environment alone
 
 demo: $(READY)                  ## real nuclei from seed to export, and a report to look at
 	$(ENV) $(BIN)/synthgen run nuclei

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     "--accept", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Accept from this score on."
 )
 @click.option("--ignore", default=0.15, show_default=True, type=click.FloatRange(0, 1), help="Ignore below this score.")
-@click.option("--tta/--no-tta", default=True, show_default=True, help="Average over flips and quarter turns.")
+@click.option(
+    "--tta/--no-tta",
+    default=True,
+    show_default=True,
+    help="Average over flips and quarter turns: surer, for eight times the work; --no-tta asks once.",
+)
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda", "mps"]), show_default=True)
 @click.option(
     "--bits",
