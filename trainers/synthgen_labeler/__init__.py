@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LITE0 = "efficientnet-lite0"
 CHECKPOINT_EVERY = 50  # steps between checkpoints: what a kill can cost
+FEWEST_BEFORE = 4  # steps before the pool, at three of which it is seen which of its labels are steady
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
@@ -61,6 +62,9 @@ class LabelerTrainer:
     """Share of the steps, from the start, that learns from labels alone before the pool comes in."""
     pool_weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of the pool's loss beside the labels'."""
+    pool_first: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the pool that the first half of the looks at it is taken from: the images whose labels changed least
+    while labels alone were learned from; 1 = all of it at once."""
 
     @field_validator("encoder")
     @classmethod
@@ -73,6 +77,15 @@ class LabelerTrainer:
     def __post_init__(self) -> None:
         if self.encoder != LITE0 and self.weights != "imagenet":
             raise ValueError(f"weights are those of {LITE0}; another encoder brings its own: leave weights out")
+        if self.pool and self.pool_first < 1 and self.pool_start < FEWEST_BEFORE:
+            raise ValueError(f"pool_first {self.pool_first:g} asks which labels change while labels alone are learned "
+                             f"from, and pool_from {self.pool_from:g} of {self.steps} steps is {self.pool_start} "
+                             f"steps; {FEWEST_BEFORE} are needed: raise pool_from or steps, or leave pool_first out")
+
+    @property
+    def pool_start(self) -> int:
+        """The first step that looks at the pool."""
+        return round(self.pool_from * self.steps)
 
     def fit(self, train: Mixture, val: Dataset, pool: Dataset, context: Context) -> Labeler:
         """Train; an interrupted training in the same folder goes on at its last checkpoint. With `pool` over 0 the

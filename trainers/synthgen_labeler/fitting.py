@@ -22,7 +22,7 @@ from torch import nn
 
 from synthgen.augment import USUAL, Augment
 from synthgen.errors import DataError
-from synthgen.seeds import seed_of
+from synthgen.seeds import rng_of, seed_of
 from synthgen.store import write_json
 from synthgen.types import Context, Dataset, Json, Mixture, Sample
 from synthgen_labeler import CHECKPOINT_EVERY, LITE0
@@ -34,6 +34,7 @@ from synthgen_labeler.inference import NetworkLabeler, Settings, labeler_of
 from synthgen_labeler.module import PoolTerm, Training
 from synthgen_labeler.network import Shape, Weights, build
 from synthgen_labeler.pseudo_boxes import BoxConsistency, boxes_in_labels
+from synthgen_labeler.reliable import Reliable
 from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
 from synthgen_labeler.watch import seen_in_labels
 
@@ -113,13 +114,13 @@ def fit(options: LabelerTrainer, train: Mixture, pool: Dataset, context: Context
         weights, seed_of(context.seed, "network"),
     )
     shown = train.augment if train.augment is not None else USUAL[context.task]
-    views = _views(options, pool, shown, dense, context.seed)
+    views = _views(options, pool, shown, dense, context.seed, len(context.classes))
     term: PoolTerm | None = None
     if views is not None:
         term = _term(train, context, options, options.steps - views.plan.start, radius)
     module = Training(
         network, options.steps, options.rate, _encoder_rate(options), options.decay, context.seed, term,
-        options.pool_weight,
+        options.pool_weight, views,
     )
     data = Data(train, Augment(shown), _plan(options, context, dense, boxes), views)
     progress = Progress(context, every=CHECKPOINT_EVERY)
@@ -185,13 +186,21 @@ def _plan(options: LabelerTrainer, context: Context, dense: bool, boxes: bool) -
 
 
 def _views(
-    options: LabelerTrainer, pool: Dataset, shown: Sequence[Mapping[str, Json]], dense: bool, seed: int
+    options: LabelerTrainer, pool: Dataset, shown: Sequence[Mapping[str, Json]], dense: bool, seed: int, classes: int
 ) -> Unlabelled | None:
-    """The pool's views, where the pool is looked at."""
+    """The pool's views, where the pool is looked at, with what ranks its images where some are to come first."""
     if not options.pool:
         return None
-    start, images = round(options.pool_from * options.steps), max(1, round(options.pool * options.batch))
-    return Unlabelled(pool, shown, PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed))
+    start, images = options.pool_start, max(1, round(options.pool * options.batch))
+    first = (options.steps - start) // 2 if options.pool_first < 1 else 0
+    plan = PoolPlan(start, images, options.crop, dense, DENSE_VIEWS if dense else 1, seed, start + first)
+    views = Unlabelled(pool, shown, plan)
+    if first:
+        # No more are ranked than it takes to show each of the reliable ones once.
+        most = min(len(pool), math.ceil(first * images / options.pool_first))
+        ranked = np.sort(rng_of(seed_of(seed, "pool ranked")).permutation(len(pool))[:most])
+        views.reliable = Reliable(start, ranked, options.pool_first, options.crop, dense, classes)
+    return views
 
 
 def _term(train: Mixture, context: Context, options: LabelerTrainer, steps: int, radius: int) -> PoolTerm:
@@ -211,7 +220,7 @@ def _say_of_pool(views: Unlabelled, term: PoolTerm, progress: Progress, context:
     about = {
         "images": len(views.pool), "per_batch": views.plan.images, "from_step": views.plan.start,
         "stopped_at": progress.stopped, "warning": said,
-    }
+    } | ({"reliable": views.reliable.facts() | {"all_from_step": views.plan.all_from}} if views.reliable else {})
     write_json(context.folder / "pool.json", about)
     if said:
         warnings.warn(f"{context.folder}: {said}", RuntimeWarning, stacklevel=2)

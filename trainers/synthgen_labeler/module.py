@@ -17,6 +17,7 @@ from synthgen_labeler.consistency import Consistency
 from synthgen_labeler.network import Network
 from synthgen_labeler.pseudo_boxes import BoxConsistency
 from synthgen_labeler.targets import dense_loss
+from synthgen_labeler.unlabelled import Unlabelled
 
 PoolTerm: TypeAlias = Consistency | BoxConsistency  # what a batch's unlabelled images add to the loss
 
@@ -25,6 +26,7 @@ class Training(pl.LightningModule):
     """AdamW with two rates, warm-up and cosine; the EMA's decay ramps up as min(decay, (1 + t) / (10 + t)).
 
     pool: the term of the unlabelled images, whose teacher is the averaged copy; pool_weight: of it beside the labels'.
+    views: of these images; where some are to come first, they are looked at while labels alone are learned from.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Training(pl.LightningModule):
         seed: int,
         pool: PoolTerm | None = None,
         pool_weight: float = 1.0,
+        views: Unlabelled | None = None,
     ) -> None:
         super().__init__()
+        self.views, self.reliable = views, views.reliable if views is not None else None
         self.network, self.pool, self.pool_weight = network, pool, pool_weight
         # An encoder that nothing is taught is its own average; one copy of it is enough.
         still = not any(p.requires_grad for p in network.encoder.parameters())
@@ -79,6 +83,9 @@ class Training(pl.LightningModule):
                 mean.lerp_(now, 1 - decay)
             for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 kept.copy_(buffer)
+        if self.reliable is not None and self.views is not None:
+            self.average.eval()
+            self.reliable.look(self.average, self.views, t)
 
     def configure_optimizers(self) -> Any:
         """AdamW, lower rate for the encoder; 8 % warm-up, then cosine to nothing."""

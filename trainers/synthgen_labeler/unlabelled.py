@@ -17,6 +17,7 @@ from torch import Tensor
 from synthgen.augment import STRONG_CLASSIFY, Augment
 from synthgen.seeds import rng_of, seed_of
 from synthgen.types import Dataset, Image, Json
+from synthgen_labeler.reliable import Reliable
 from synthgen_labeler.views import resized, window
 
 PHOTOMETRIC: tuple[dict[str, Json], ...] = (
@@ -36,7 +37,8 @@ KEPT_PIXELS = 400 * 128 * 128 * 16
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
     """From step `start` on each batch holds `images` unlabelled ones. side: of the views, px. views: strong ones of
-    each image."""
+    each image. all_from: step from which the whole pool is shown; before it, where that is later than `start`, the
+    images that are reliable."""
 
     start: int
     images: int
@@ -44,6 +46,7 @@ class PoolPlan:
     dense: bool
     views: int
     seed: int
+    all_from: int = 0
 
 
 class Unlabelled:
@@ -54,6 +57,7 @@ class Unlabelled:
         self.pool, self.plan = pool, plan
         self.weak = Augment(spatial(augment))
         self.strong = Augment(PHOTOMETRIC if plan.dense else DISTORTED)
+        self.reliable: Reliable | None = None  # which images come first, where plan.all_from asks for it
         self._kept: dict[int, Image] = {}
         self._pixels = 0
 
@@ -85,12 +89,31 @@ class Unlabelled:
         return found
 
     def picks(self, step: int) -> list[int]:
-        """The images of a step: the whole pool in random order, then in another, so that all are seen equally often."""
-        n, total = self.plan.images, len(self.pool)
-        places = range((step - self.plan.start) * n, (step - self.plan.start + 1) * n)
-        orders = {r: rng_of(seed_of(self.plan.seed, "pool order", r)).permutation(total)
-                  for r in {i // total for i in places}}
-        return [int(orders[i // total][i % total]) for i in places]
+        """The images of a step: the whole pool, or what is reliable of it, in random order, then in another, so that
+        all are seen equally often."""
+        p, n = self.plan, self.plan.images
+        known = np.arange(len(self.pool))
+        if self.reliable is not None and step < p.all_from:
+            known = self.reliable.first()
+        total, since = len(known), p.start if step < p.all_from else max(p.start, p.all_from)
+        places = range((step - since) * n, (step - since + 1) * n)
+        orders = {r: rng_of(seed_of(p.seed, "pool order", r)).permutation(total) for r in {i // total for i in places}}
+        return [int(known[orders[i // total][i % total]]) for i in places]
+
+    def still(self, picks: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """One view of each of n images, the same at every step: (n, 3, s, s) float32 in [0, 1], and (n, s, s) bool
+        where there is image."""
+        images, valid, side = [], [], self.plan.side
+        for k in picks.tolist():
+            image = self._image(k)
+            ids = np.zeros(image.shape[:2], np.int32)
+            if self.plan.dense:
+                image, ids = window(image, ids, side, rng_of(seed_of(self.plan.seed, "pool still", k)))
+            else:
+                image, ids = resized(image, side), np.zeros((side, side), np.int32)
+            images.append(image)
+            valid.append(ids == 0)
+        return _tensor(np.stack(images)), torch.from_numpy(np.stack(valid))
 
     def _weak(self, image: Image, seed: int) -> tuple[Image, NDArray[np.bool_]]:
         rng, side = rng_of(seed_of(seed, "window")), self.plan.side
