@@ -88,6 +88,8 @@ def fits(samples: Sequence[Sample]) -> np.ndarray:
 
 def paired(difference: np.ndarray) -> str:
     known, rng = difference[np.isfinite(difference)], rng_of(2)
+    if not len(known):
+        return "not measurable on any layout"
     means = known[rng.integers(0, len(known), (RESAMPLES, len(known)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return f"{known.mean():+.3f} [{low:+.3f}, {high:+.3f}] over {len(known)} layouts"

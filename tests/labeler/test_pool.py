@@ -20,7 +20,7 @@ from synthgen.types import Labels, Mixture, Sample
 from synthgen_labeler import LabelerTrainer, fitting, watch
 from synthgen_labeler.consistency import Answer, Consistency, channels, consistency_loss, mixed
 from synthgen_labeler.network import Encoder
-from synthgen_labeler.thresholds import ClassThresholds, PixelThresholds
+from synthgen_labeler.thresholds import ClassThresholds, PixelThresholds, Prior
 from synthgen_labeler.unlabelled import MIX_AREA, PoolPlan, Unlabelled, box, spatial
 from synthgen_labeler.watch import Watch, seen_in_labels
 
@@ -156,6 +156,29 @@ def test_class_thresholds_follow_freematch_on_a_worked_example() -> None:
     assert thresholds.each().tolist() == pytest.approx([0.95, 0.95])
 
 
+def test_a_class_named_too_often_is_weighed_down_until_shares_are_those_of_the_seed() -> None:
+    prior = Prior([0.5, 0.25, 0.25], momentum=0.5)
+    first, other = 0.8 * 0.5 / 0.65, 0.1 * 0.25 / 0.175  # the average is half-way from the shares to what was named
+    assert prior(torch.tensor([[0.8, 0.1, 0.1]]))[0].tolist() == pytest.approx(
+        [x / (first + 2 * other) for x in (first, other, other)])
+    q = torch.tensor([[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.5, 0.1, 0.4]])
+    for _ in range(60):
+        aligned = prior(q)
+    assert torch.allclose(aligned.sum(1), torch.ones(3))
+    assert aligned.mean(0).tolist() == pytest.approx([0.5, 0.25, 0.25], abs=0.06)
+    assert (aligned.argmax(1) == torch.tensor([0, 1, 2])).all()  # of the teacher's own words all were class 0
+    assert Prior([1.0, 0.0], 0.5)(torch.tensor([[0.3, 0.7]])).tolist() == [[1.0, 0.0]]
+
+
+def test_the_prior_is_that_of_all_labelled_images_and_of_whole_images_alone(tmp_path: Path) -> None:
+    named = [Sample(str(k), np.zeros((8, 8, 3), np.uint8), Labels((8, 8), image_class=int(k >= 300)))
+             for k in range(400)]
+    whole = Mixture(named, np.arange(400) < 399, np.full(400, 1.0))
+    assert fitting._labelled_shares(whole, 3) == pytest.approx([300 / 399, 99 / 399, 0])
+    with pytest.raises(DataError, match="pool_prior: it weighs classes of whole images, and task instances has none"):
+        trained(tmp_path, pool_of(2), pool_prior="seed")
+
+
 def test_pixel_thresholds_follow_each_class_and_not_how_large_it_is() -> None:
     thresholds = PixelThresholds(3, 0.5)
     q = torch.tensor([[0.99, 0.01, 0.0]] * 98 + [[0.3, 0.7, 0.0]] * 2)
@@ -267,17 +290,18 @@ def pool_of(n: int) -> list[Sample]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["instances", "classify"])
+@pytest.mark.parametrize(("task", "options"), [("instances", {}), ("classify", {}),
+                                                ("classify", {"pool_prior": "seed"})])
 def test_a_killed_training_on_the_pool_goes_on_to_the_same_bytes(
-    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = trained(tmp_path / "plain", pool_of(3), task=task)
+    plain = trained(tmp_path / "plain", pool_of(3), task=task, **options)
     assert sorted(plain) == ["curve.json", "labeler.json", "pool.json", "weights.safetensors"]
     monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 3)
     for dies_at in (5, 7):
         with pytest.raises(KilledError):
-            trained(tmp_path / "x", pool_of(3), dies_at, task)
-    assert trained(tmp_path / "x", pool_of(3), task=task) == plain
+            trained(tmp_path / "x", pool_of(3), dies_at, task, **options)
+    assert trained(tmp_path / "x", pool_of(3), task=task, **options) == plain
 
 
 @pytest.mark.slow

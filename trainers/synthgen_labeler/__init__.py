@@ -62,6 +62,10 @@ class LabelerTrainer:
     """Share of the steps, from the start, that learns from labels alone before the pool comes in."""
     pool_weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of the pool's loss beside the labels'."""
+    pool_prior: Literal["seed"] | None = None
+    """seed = classes are taken to be as frequent in the pool as among the labelled images, and what the labeler teaches
+    itself is weighed so (task classify); null = nothing is known of it. Wrong where labels were chosen class by class
+    and the pool was not."""
     pool_first: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the pool that the first half of the looks at it is taken from: the images whose labels changed least
     while labels alone were learned from; 1 = all of it at once."""
@@ -99,6 +103,9 @@ class LabelerTrainer:
             raise DataError(f"the labeler does not do task {context.task}; it does {', '.join(self.TASKS)}")
         if not len(train.samples):
             raise DataError("there is nothing to train on: the mix is empty")
+        if self.pool_prior and context.task != "classify":
+            raise DataError(f"pool_prior: it weighs classes of whole images, and task {context.task} has none; leave "
+                            "it out")
         if self.pool and not len(pool):
             raise DataError(f"pool: {self.pool:g} asks for unlabelled images, and there are none: name some as "
                             "data.pool, or leave the option out")

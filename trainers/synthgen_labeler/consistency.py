@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from synthgen.types import Json
 from synthgen_labeler.network import Network
-from synthgen_labeler.thresholds import ClassThresholds, PixelThresholds
+from synthgen_labeler.thresholds import ClassThresholds, PixelThresholds, Prior, momentum_for
 from synthgen_labeler.watch import Watch
 
 
@@ -64,15 +64,17 @@ class Consistency(nn.Module):
     """The pool's term of the loss, its thresholds and its alarm; all of its state goes into a checkpoint.
 
     classes: C that the class head tells apart, background among them. shows, shares: (C,) as `Watch` wants them.
-    steps: how many steps look at the pool. Once the alarm has rung, the pool says nothing more.
+    steps: how many steps look at the pool. Once the alarm has rung, the pool says nothing more. prior: (C,) shares of
+    the pool's images that are of each class, where they are known.
     """
 
-    def __init__(self, classes: int, dense: bool, shows: list[float], shares: list[float], steps: int) -> None:
+    def __init__(self, classes: int, dense: bool, shows: list[float], shares: list[float], steps: int,
+                 prior: Prior | None = None) -> None:
         super().__init__()
-        momentum = 1 - 1 / max(5.0, 0.1 * steps)  # FreeMatch's 0.999 is for 10⁶ steps: here a tenth of them is kept
         self.dense = dense
-        self.thresholds = (PixelThresholds if dense else ClassThresholds)(classes, momentum)
+        self.thresholds = (PixelThresholds if dense else ClassThresholds)(classes, momentum_for(steps))
         self.watch = Watch(shows, shares, steps)
+        self.prior = prior
 
     def forward(self, student: Network, teacher: Network, batch: dict[str, Tensor], seed: int) -> Tensor | None:
         """The loss of a batch's views; None without any, or after the alarm. seed: of the dropped channels."""
@@ -97,6 +99,7 @@ class Consistency(nn.Module):
         """What the teacher says of the weak views; moves the thresholds and tells the watch."""
         weak = batch["weak"].contiguous(memory_format=torch.channels_last)
         q = teacher(weak)[:, : self.watch.classes].softmax(1)  # (n, C, …)
+        q = q if self.prior is None else self.prior(q)
         valid = batch["valid"] if self.dense else torch.ones(len(weak), dtype=torch.bool, device=weak.device)
         self.thresholds.update(q.movedim(1, -1)[valid])
         sure, classes = q.max(1)

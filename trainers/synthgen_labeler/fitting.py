@@ -35,6 +35,7 @@ from synthgen_labeler.module import PoolTerm, Training
 from synthgen_labeler.network import Shape, Weights, build
 from synthgen_labeler.pseudo_boxes import BoxConsistency, boxes_in_labels
 from synthgen_labeler.reliable import Reliable
+from synthgen_labeler.thresholds import Prior, momentum_for
 from synthgen_labeler.unlabelled import PoolPlan, Unlabelled
 from synthgen_labeler.watch import seen_in_labels
 
@@ -208,7 +209,17 @@ def _term(train: Mixture, context: Context, options: LabelerTrainer, steps: int,
     K, dense = len(context.classes), context.task != "classify"
     if context.task == "detect":
         return BoxConsistency(*boxes_in_labels(train, K, options.crop), steps, radius)
-    return Consistency(K + dense, dense, *seen_in_labels(train, K, options.crop if dense else None), steps)
+    shows, shares = seen_in_labels(train, K, options.crop if dense else None)
+    prior = None if options.pool_prior is None else Prior(_labelled_shares(train, K), momentum_for(steps))
+    return Consistency(K + dense, dense, shows, shares, steps, prior)
+
+
+def _labelled_shares(train: Mixture, classes: int) -> list[float]:
+    """(K,) share of each class among the real images, or, where there are none, among all."""
+    of = [train.samples[int(k)].labels for k in (np.flatnonzero(train.real) if train.real.any() else
+                                                 range(len(train.samples)))]
+    given = np.bincount([x.image_class for x in of if x is not None and x.image_class is not None], minlength=classes)
+    return list((given / max(1, given.sum())).astype(float))
 
 
 def _say_of_pool(views: Unlabelled, term: PoolTerm, progress: Progress, context: Context) -> None:

@@ -15,6 +15,33 @@ PACE = 0.5  # how far the logit of a threshold moves at a time
 STRICTEST = 0.95  # UniMatch's fixed threshold, and what FreeMatch's code clips at
 
 
+def momentum_for(steps: int) -> float:
+    """Of averages over a training of so many steps: FreeMatch's 0.999 is for 10⁶; here a tenth of them is kept."""
+    return 1 - 1 / max(5.0, 0.1 * steps)
+
+
+class Prior(nn.Module):
+    """Distribution alignment: q ← q · p / p̃, made to sum to 1, with p the classes' shares and p̃ a running average of q
+    from p on (ReMixMatch: Berthelot et al., ICLR 2020, §3.1; there of the last 128 batches).
+
+    What a teacher of few labels names too often is named less often, which is right where the shares are. shares: (C,)
+    summing to 1; a class without a share is never named.
+    """
+
+    def __init__(self, shares: Sequence[float], momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("shares", torch.tensor(shares), persistent=False)
+        self.register_buffer("named", torch.tensor(shares))
+
+    def forward(self, q: Tensor) -> Tensor:
+        """(N, C) aligned probabilities of (N, C); takes them into the average first."""
+        shares, named = cast(Tensor, self.shares), cast(Tensor, self.named)
+        named.copy_(self.momentum * named + (1 - self.momentum) * q.mean(0))
+        aligned = q * (shares / named.clamp(min=1e-6))
+        return aligned / aligned.sum(1, keepdim=True).clamp(min=1e-12)
+
+
 class ClassThresholds(nn.Module):
     """FreeMatch's self-adaptive thresholds (Wang et al., ICLR 2023, algorithm 1) of C classes of images.
 
