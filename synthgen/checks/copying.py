@@ -27,6 +27,8 @@ from synthgen.metrics.copying import (
     whole,
 )
 from synthgen.metrics.features import evenly_picked
+from synthgen.metrics.object_copies import FEWEST as FEWEST_OBJECTS
+from synthgen.metrics.object_copies import FEWEST_IMAGES, NEAR, SMALLEST, cut_objects, nearness
 from synthgen.store import Stored, Subset
 from synthgen.types import Dataset, Evidence, Flag, Image, Measurement, Verdict
 
@@ -35,6 +37,9 @@ MOST = 2000
 
 MORE_DOUBLES = 0.05
 """How much larger the share of near doubles may be than among as many real images."""
+
+MORE_NEAR = 0.1
+"""How many more synthetic objects may be near to seed objects than chance lets real ones be to other images'."""
 
 VISIBLE = 0.05
 """Share of copies that must be detectable before their absence says anything."""
@@ -90,6 +95,7 @@ class Copying:
         out = [self._reuse(declared)] if declared else []
         if not tested:
             return out
+        out += self._objects(evidence, tested, rng)
         n, N = len(evidence.seed), len(evidence.pool)
         if not n or n + FEWEST > N:
             why = f"near copies of {evidence.seed_name} images are told by {n + FEWEST} pool images or more, not by {N}"
@@ -122,6 +128,38 @@ class Copying:
         unused = [f"{_listed(names)}, {why}" for names, why in (
             (partial, "which a part of the images alone has"), (few, "for which the pool is too small")) if names]
         return spaces[:most], "".join(f"; not by {words}" for words in unused)
+
+    def _objects(self, evidence: Evidence, tested: list[int], rng: np.random.Generator) -> list[Measurement]:
+        """Objects of the seed in other arrangements; softly, since the bar stands on the seed's objects alone. Nothing
+        is said where neither side has any."""
+        if evidence.task == "classify":
+            return []
+        name, ids = "near copies of seed objects", ids_of(evidence.synthetic)
+        ours = cut_objects(evidence.synthetic[k] for k in tested)
+        theirs = cut_objects(evidence.seed)
+        if not len(ours.rows) and not len(theirs.rows):
+            return []
+        images = len(np.unique(theirs.image))
+        if not len(ours.rows) or len(theirs.rows) < FEWEST_OBJECTS or images < FEWEST_IMAGES:
+            why = (f"it needs whole objects of {SMALLEST} px or more, {FEWEST_OBJECTS} of them in {FEWEST_IMAGES} "
+                   f"{evidence.seed_name} images, and there are {len(ours.rows)} synthetic and {len(theirs.rows)} in "
+                   f"{images} {evidence.seed_name} images")
+            return [skipped("copying", name, why, hard=False)]
+        found = nearness(ours, theirs, rng)
+        n, limit = (len(np.unique(ours.image)), images), found.chance[1] + MORE_NEAR
+        low, high = found.interval
+        verdict: Verdict = "fail" if low > limit else "pass" if high <= limit else "inconclusive"
+        counts = np.bincount(ours.image, found.near, len(tested)) / np.maximum(
+            np.bincount(ours.image, minlength=len(tested)), 1)
+        worst = tuple(ids[tested[i]] for i in np.argsort(-counts, kind="stable")[: self.show] if counts[i])
+        why = (f"{found.value:.0%} [{low:.0%}, {high:.0%}] of {len(ours.rows)} synthetic objects are as near to one of "
+               f"a {evidence.seed_name} image as {NEAR:.0%} of such objects are to those of other images; chance gives "
+               f"up to {found.chance[1]:.0%}, and {MORE_NEAR:.0%} more are allowed")
+        remedy = {"fail": "stop the generator's training earlier, give it the pool, or draw layouts of another kind",
+                  "inconclusive": settles(images_needed(n[0], high - found.value, limit - found.value), n[0],
+                                          "synthetic images")}
+        return [Measurement("copying", name, verdict, found.value, "share of objects", why, interval=found.interval,
+                            null=found.chance, n=n, remedy=remedy.get(verdict, ""), worst=worst)]
 
     def _doubles(self, evidence: Evidence, rng: np.random.Generator) -> list[Measurement]:
         """How many independent synthetic images have a near double among them, against as many real ones."""

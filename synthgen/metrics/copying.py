@@ -132,8 +132,9 @@ def _moved(image: Image) -> list[Image]:
 
 
 def symmetries(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(8N, 768): every thumbnail under the eight symmetries of the square; rows k, N + k, 2N + k … are image k's."""
-    grid = rows.reshape(-1, SIDE, SIDE, 3)
+    """(8N, D): every thumbnail of SIDE × SIDE under the eight symmetries of the square; rows k, N + k, 2N + k … are
+    image k's."""
+    grid = rows.reshape(-1, SIDE, SIDE, rows.shape[1] // SIDE**2)
     turned = [np.rot90(view, k, (1, 2)) for view in (grid, grid[:, :, ::-1]) for k in range(4)]
     return np.concatenate(turned).reshape(-1, rows.shape[1])
 
