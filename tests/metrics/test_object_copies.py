@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from synthgen.checks.copying import Copying
+from synthgen import plugins
+from synthgen.checks.copying import MORE_NEAR, Copying
+from synthgen.formats import Reading
+from synthgen.formats.detect import open_dataset
 from synthgen.geometry import labels_from_ids
 from synthgen.metrics.object_copies import FEWEST, Objects, cut_objects, nearness
+from synthgen.recipe.shipped import shipped_assets
 from synthgen.seeds import rng_of
-from synthgen.types import Evidence, Image, Labels, Mask, Origin, Sample
+from synthgen.types import Context, Evidence, Image, Labels, Mask, Origin, Sample
 
 SIDE, CELL = 96, 32
 
@@ -103,6 +108,20 @@ def test_objects_at_the_border_small_ones_and_images_without_labels_are_left_out
     boxes = replace(sample, labels=Labels((40, 40), np.zeros(1, np.int64), np.array([[5, 28, 20, 38]], np.float32)))
     assert cut_objects([boxes]).rows.shape == found.rows.shape
     assert cut_objects([]).rows.shape == (0, 1024)
+
+
+def test_of_real_nuclei_those_of_other_tiles_are_no_copies_and_the_seeds_own_painted_anew_are(tmp_path: Path) -> None:
+    def tiles(part: str) -> list[Sample]:
+        found = open_dataset(shipped_assets() / "nuclei" / part, "coco", ["nucleus"], Reading())
+        return [s for s in found if isinstance(s, Sample)]
+
+    seed = cut_objects(tiles("seed"))
+    fresh = nearness(cut_objects([*tiles("pool-truth"), *tiles("test")]), seed, rng_of(0))
+    assert fresh.value < fresh.chance[1]
+    made = plugins.build("generators", "compose", {"layout": "resample", "blend": ["feather"]})
+    made.fit(tiles("seed"), [], Context(7, "instances", ("nucleus",), tmp_path))
+    again = nearness(cut_objects(made.sample([k << 8 for k in range(12)])), seed, rng_of(0))
+    assert again.interval[0] > again.chance[1] + MORE_NEAR  # turned by any angle, in other light, partly covered
 
 
 def test_too_few_seed_objects_or_images_are_refused() -> None:
