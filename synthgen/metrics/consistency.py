@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -137,6 +138,29 @@ def disputed(loss: NDArray[np.float32], target: NDArray[np.int64], means: Floats
     """
     bars = np.maximum(tolerance * means, UNSURE)
     return np.asarray((target >= 0) & (loss > np.where(np.isnan(bars), np.inf, bars)[target.clip(0)]), np.bool_)
+
+
+def depths(away: NDArray[np.bool_]) -> Floats:
+    """(R,) px: of each region of (H, W) pixels, those that share a side being one, how far its deepest pixel is from
+    what is not of it; what lies beyond the image is not."""
+    count, regions = cv2.connectedComponents(away.view(np.uint8), connectivity=4)
+    out = np.zeros(count)
+    np.maximum.at(out, regions[away], _depth(away)[away])
+    return out[1:]
+
+
+def deep(away: NDArray[np.bool_], rim: float) -> NDArray[np.bool_]:
+    """(H, W) bool: what is left of regions without what is thin, opened by a disc of `rim` px (Serra 1982, "Image
+    Analysis and Mathematical Morphology")."""
+    core = _depth(away) > rim
+    if not core.any():
+        return np.zeros(away.shape, bool)
+    return np.asarray(cv2.distanceTransform((~core).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= rim)
+
+
+def _depth(away: NDArray[np.bool_]) -> NDArray[np.float32]:
+    around = np.pad(away, 1).view(np.uint8)
+    return np.asarray(cv2.distanceTransform(around, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float32)
 
 
 def expected(target: NDArray[np.int64], means: Floats) -> float:

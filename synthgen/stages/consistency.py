@@ -40,17 +40,20 @@ OTHER_CLASS = "image: labelers that learned from real images do not take it for 
 class Reference:
     """What right labels look like to the committee: real images that its labelers did not see.
 
-    images: how many. means: mean loss of each label, nats, background first (for classify without); nan = no such real
-    label. instances: the bar for finding an instance, by class; for classify that for the probability of the image's
-    class. surprise: the bar for images whose losses are known, agrees: that for others. disputed: the share of its
-    pixels that is disputed in the usual real image. unsure: entropy that the hardest third of the real images reaches.
-    lost: the largest share of its instances' pixels, and of its instances, that a real image loses. real: what the
-    rules would take of the real images themselves, for people.
+    images: how many. means: mean loss of each label, nats, background first (for classify without); nan = no such
+    real label. instances: the bar for finding an instance, by class; for classify that for the probability of the
+    image's class. rim: px; how deep regions of disputed pixels are in real images, but for a share: what is no
+    deeper is how labelers are at the rims of right labels. surprise: the bar for images whose losses are known,
+    agrees: that for others. disputed: the share of its pixels that is disputed in the usual real image, rims and
+    all. unsure: entropy that the hardest third of the real images reaches. lost: the largest share of its
+    instances' pixels, and of its instances, that a real image loses. real: what the rules would take of the real
+    images themselves, for people.
     """
 
     images: int
     means: Floats
     instances: Mapping[int, Bar]
+    rim: float = 0.0
     surprise: Bar = rule.NO_BAR
     agrees: Bar = rule.NO_BAR
     disputed: float = 0.0
@@ -63,11 +66,12 @@ class Reference:
 class Losses:
     """What one image loses by the rules for pixels and instances.
 
-    gone: (N,) bool, instances that are not found. away: (H, W) bool, pixels that are disputed; None where no losses are
-    known. foreground, instances, pixels: shares lost of the instances' pixels, of the instances, of all pixels that
-    said something. surprise: of the pixels that are left, so that one wrong object, which is ignored by now, does not
-    cost the others too; nan where no losses are known. unknown: instances (for classify: 1) of a class that no
-    real image shows, of which nobody can say anything.
+    gone: (N,) bool, instances that are not found. away: (H, W) bool, pixels that are disputed, and not at a rim as
+    in real images; None where no losses are known. foreground, instances, pixels: shares lost of the instances'
+    pixels, of the instances, of all pixels that said something. disputed: as pixels, with the rims. surprise: of
+    the pixels that nobody disputes, so that one wrong object, ignored by now, does not cost the others too; nan
+    where no losses are known. unknown: instances (for classify: 1) of a class that no real image shows, of which
+    nobody can say anything.
     """
 
     gone: NDArray[np.bool_]
@@ -75,14 +79,15 @@ class Losses:
     foreground: float
     instances: float
     pixels: float
+    disputed: float
     surprise: float
     agrees: float
     unknown: int
 
 
 def reference(held_out: HeldOut, n_classes: int, task: Task, rules: Filter) -> Reference:
-    """What right labels look like. The real images are gone through twice: what is disputed is known only when all of
-    them were asked about."""
+    """What right labels look like. The real images are gone through three times: what is disputed is known only when
+    all of them were asked about, and how deep such regions are when it is."""
     if task == "classify":
         return _reference_of_classes(held_out, n_classes, rules)
     sums, counts = np.zeros(n_classes + 1), np.zeros(n_classes + 1, np.int64)
@@ -98,19 +103,30 @@ def reference(held_out: HeldOut, n_classes: int, task: Task, rules: Filter) -> R
             more, pixels = rule.class_sums(opinion.loss, opinion.target, n_classes + 1)
             sums, counts = sums + more, counts + pixels
     known = Reference(images, _means(sums, counts), rule.class_bars(found, rules.real_loss), unsure=_third(unsure))
+    known = replace(known, rim=_rim(held_out, task, known, rules))
     rows = [(losses_of(opinion, labels, known, rules), len(labels)) for labels, opinion in _all(held_out, task)]
     rows = [(replace(x, away=None), n) for x, n in rows]
     surprise = [x.surprise for x, _ in rows if not math.isnan(x.surprise)]
     agrees = [x.agrees for x, _ in rows if not math.isnan(x.agrees)]
     known = replace(known, surprise=rule.upper_bar(surprise, rules.real_loss),
                     agrees=rule.lower_bar(agrees, rules.real_loss),
-                    disputed=float(np.median([x.pixels for x, _ in rows])) if rows else 0.0,
+                    disputed=float(np.median([x.disputed for x, _ in rows])) if rows else 0.0,
                     lost=(max((x.foreground for x, _ in rows), default=0.0),
                           max((x.instances for x, _ in rows), default=0.0)))
     return replace(known, real={
         "images": images, "images lost": sum(reason_against(x, known, rules) is not None for x, _ in rows),
         "instances": sum(n for _, n in rows), "instances lost": sum(int(x.gone.sum()) for x, _ in rows),
         "pixels ignored": round(float(np.mean([x.pixels for x, _ in rows])), 6) if rows else 0.0})
+
+
+def _rim(held_out: HeldOut, task: Task, known: Reference, rules: Filter) -> float:
+    """How deep disputed regions of real images are: the conformal bar, or with few of them the deepest. Where real
+    images have none every disputed pixel counts."""
+    found = [rule.depths(_disputed(opinion, opinion.loss, opinion.target, labels, known, rules)[1])
+             for labels, opinion in _all(held_out, task) if opinion.loss is not None and opinion.target is not None]
+    every = np.concatenate([np.zeros(0), *found])
+    bar = rule.upper_bar(every, rules.real_loss)
+    return bar.at if math.isfinite(bar.at) else float(every.max(initial=0.0))
 
 
 def _reference_of_classes(held_out: HeldOut, n_classes: int, rules: Filter) -> Reference:
@@ -150,21 +166,36 @@ def _third(values: Sequence[float]) -> float:
 
 def losses_of(opinion: Opinion, labels: Labels, known: Reference, rules: Filter) -> Losses:
     """What an image loses by the rules for pixels and instances."""
+    counted, gone = _not_found(opinion, labels, known)
+    unknown = int((counted & np.asarray([known.instances.get(c) is None for c in labels.classes.tolist()], bool)).sum())
+    share = float(gone.sum() / counted.sum()) if counted.any() else 0.0
+    if opinion.loss is None or opinion.target is None:
+        return Losses(gone, None, 0.0, share, 0.0, 0.0, math.nan, opinion.agrees, unknown)
+    aside, disputed = _disputed(opinion, opinion.loss, opinion.target, labels, known, rules)
+    away = rule.deep(disputed, known.rim)
+    lost, doubted = away | aside, disputed | aside
+    inside, said = opinion.target > 0, opinion.target >= 0
+    surprise = rule.surprise(opinion.loss, np.where(doubted, -1, opinion.target), known.means)
+    return Losses(gone, away, _share(lost & inside, inside), share, _share(lost & said, said),
+                  _share(doubted & said, said), surprise, opinion.agrees, unknown)
+
+
+def _not_found(opinion: Opinion, labels: Labels, known: Reference) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) bool: which instances say something, and which of them are not found."""
     bars = [known.instances.get(c) for c in labels.classes.tolist()]
     counted = np.asarray([state != "ignored" for state in labels.states or ()], bool)
     at = np.asarray([math.nan if bar is None else bar.at for bar in bars], np.float64)
-    gone = counted & (opinion.found < at)                                  # nothing is below nan
-    unknown = int((counted & np.asarray([bar is None for bar in bars], bool)).sum())
-    share = float(gone.sum() / counted.sum()) if counted.any() else 0.0
-    if opinion.loss is None or opinion.target is None:
-        return Losses(gone, None, 0.0, share, 0.0, math.nan, opinion.agrees, unknown)
-    away = rule.disputed(opinion.loss, opinion.target, known.means, rules.tolerance)
-    whole = set_aside(labels, gone)
-    lost = away if whole is labels or whole.ignore is None else away | decode([whole.ignore], labels.size)[0]
-    inside, said = opinion.target > 0, opinion.target >= 0
-    left = np.where(lost, -1, opinion.target)
-    return Losses(gone, away, _share(lost & inside, inside), share, _share(lost & said, said),
-                  rule.surprise(opinion.loss, left, known.means), opinion.agrees, unknown)
+    return counted, counted & (opinion.found < at)                         # nothing is below nan
+
+
+def _disputed(opinion: Opinion, loss: NDArray[np.float32], target: NDArray[np.int64], labels: Labels, known: Reference,
+              rules: Filter) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(H, W) bool: pixels of instances that are not found, and disputed pixels elsewhere."""
+    whole = set_aside(labels, _not_found(opinion, labels, known)[1])
+    aside = np.zeros(labels.size, bool)
+    if whole is not labels and whole.ignore is not None:
+        aside = decode([whole.ignore], labels.size)[0]
+    return aside, rule.disputed(loss, target, known.means, rules.tolerance) & ~aside
 
 
 def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
@@ -174,7 +205,7 @@ def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
 
 def reason_against(x: Losses, known: Reference, rules: Filter) -> str | None:
     """Why an image is rejected; None where it is not."""
-    if x.surprise > known.surprise.at and x.pixels > known.disputed:
+    if x.surprise > known.surprise.at and x.disputed > known.disputed:
         return UNLIKE
     if math.isnan(x.surprise) and x.agrees < known.agrees.at:
         return UNLIKE

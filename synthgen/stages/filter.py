@@ -30,7 +30,7 @@ from synthgen.stages.tally import Tally, about, generator_of
 from synthgen.store import Stored, Subset, labels_to_json, read_json, write_atomic, write_json
 from synthgen.types import Json, Labels, Sample
 
-CODE = 3
+CODE = 4
 
 
 def units(job: Job) -> list[Unit]:

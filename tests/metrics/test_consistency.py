@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 
 from synthgen.geometry import encode, labels_from_ids, labels_from_masks
 from synthgen.metrics.consistency import (
@@ -17,6 +19,8 @@ from synthgen.metrics.consistency import (
     class_bars,
     class_sums,
     cross_entropy,
+    deep,
+    depths,
     disputed,
     entropy,
     expected,
@@ -249,3 +253,33 @@ def test_hard_samples_get_at_least_their_share_and_the_sum_stays(flags: list[boo
         lifted = (after[hard] / before[hard]).mean() / (after[~hard] / before[~hard]).mean()
         assert lifted <= MOST * (1 + 1e-9)
         assert after[hard].sum() == pytest.approx(share * after.sum()) or lifted == pytest.approx(MOST)
+
+
+def test_how_deep_a_region_is_follows_from_its_thickest_part_and_the_border_bounds_it() -> None:
+    away = np.zeros((20, 30), bool)
+    away[2:9, 3:10] = True                                                       # 7 × 7: its middle is 4 px inside
+    away[15, 3:25] = True                                                        # a line
+    away[0:3, 20:23] = True                                                      # 3 × 3 in a corner of the frame
+    assert sorted(depths(away).tolist()) == [1, 2, 4]
+    assert depths(np.zeros((4, 4), bool)).tolist() == []
+    assert depths(np.ones((5, 5), bool)).tolist() == [3]
+
+
+def test_what_is_thin_is_left_where_it_is_even_beside_what_is_thick() -> None:
+    away = np.zeros((40, 40), bool)
+    away[5:16, 5:16] = True                                                      # a blob …
+    away[10, 16:35] = True                                                       # … with a tail
+    left = deep(away, 1.5)
+    assert not left[10, 18:].any()
+    assert left[7:14, 7:14].all()
+    assert not (left & ~away).any()
+    assert not deep(away & (np.arange(40) > 20), 1.5).any()
+    assert (deep(away, 0.0) == away).all()                                       # no rim: all of it
+    assert not deep(np.zeros((3, 3), bool), 0.0).any()
+
+
+@given(hnp.arrays(bool, (12, 12)), st.floats(0, 4))
+def test_of_a_region_that_is_no_deeper_than_the_rim_nothing_goes(away: NDArray[np.bool_], rim: float) -> None:
+    left = deep(away, rim)
+    assert not (left & ~away).any()
+    assert left.any() == bool(depths(away).max(initial=0) > rim)
