@@ -25,6 +25,7 @@ def command(path: str, as_json: bool) -> None:
         synthgen explain generate
         synthgen explain generate.count
         synthgen explain generate.compose
+        synthgen explain leakage
     """
     found = explain(path)
     if as_json:

@@ -14,7 +14,7 @@ from synthgen.plugins import Group
 from synthgen.recipe.editor import json_schema, plugin_schema
 from synthgen.recipe.problems import did_you_mean
 from synthgen.recipe.schema import Recipe
-from synthgen.recipe.sections import PLUGIN_KEY, fields_of, section_in
+from synthgen.recipe.sections import PLUGIN_KEY, fields_of, section_in, sections
 from synthgen.recipe.shipped import shipped_recipes
 from synthgen.recipe.tree import Source, UnreadableError, read_tree
 from synthgen.types import Json
@@ -68,12 +68,12 @@ def explain(path: str) -> Explanation:
     """What a path such as `generate`, `generate.count`, `generate.compose` or `train.steps` means.
 
     In a section that names a plug-in the next word may also be a plug-in, an option of one, or the name that
-    a shipped recipe gives an item.
+    a shipped recipe gives an item. A plug-in's name alone stands for the path to it.
 
     Raises: RecipeError for a path that leads nowhere, with the nearest that does; PluginError for a plug-in
     that cannot be imported.
     """
-    found = _find(path)
+    found = _find(_placed(path))
     keys = _keys(found.shape, found.definitions)
     names: tuple[str, ...] = ()
     if found.model in PLUGIN_KEY:
@@ -127,6 +127,16 @@ def _find(path: str) -> _Found:
         model = section_in(fields[word].annotation) if word in fields else None
         here = _Found(f"{here.path}.{word}".lstrip("."), word, shape, definitions, model, required, plugin)
     return here
+
+
+def _placed(path: str) -> str:
+    """A path that begins with a plug-in's name, with the section before it where such plug-ins are named."""
+    first = path.partition(".")[0]
+    if first not in _properties(json_schema(), {}):
+        for place, model in sections():
+            if model in PLUGIN_KEY and first in (p.name for p in plugins.installed(PLUGIN_KEY[model][0])):
+                return f"{place}.{path}"
+    return path
 
 
 def _of_plugins(group: Group, word: str) -> tuple[Json | None, str, bool]:

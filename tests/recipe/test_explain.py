@@ -43,6 +43,12 @@ def test_options_of_plug_ins_are_explained_too() -> None:
     assert "rounds" in {key.name for key in section.keys if key.plugin == "stub"}
 
 
+def test_the_name_of_a_plug_in_alone_leads_to_it() -> None:
+    assert explain("leakage") == explain("evaluate.gate.leakage")
+    assert explain("labeler.rounds") == explain("train.labeler.rounds")
+    assert explain("train").path == "train"
+
+
 def test_a_path_that_leads_nowhere_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"generate has no .cuont.; did you mean .count.\?"):
         explain("generate.cuont")
