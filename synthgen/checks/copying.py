@@ -38,6 +38,9 @@ MOST = 2000
 MORE_DOUBLES = 0.05
 """How much larger the share of near doubles may be than among as many real images."""
 
+OBJECTS_OF = 500
+"""Images of a side whose objects are compared."""
+
 MORE_NEAR = 0.1
 """How many more synthetic objects may be near to seed objects than chance lets real ones be to other images'."""
 
@@ -135,8 +138,9 @@ class Copying:
         if evidence.task == "classify":
             return []
         name, ids = "near copies of seed objects", ids_of(evidence.synthetic)
+        tested = [tested[int(k)] for k in evenly_picked(len(tested), OBJECTS_OF)]
         ours = cut_objects(evidence.synthetic[k] for k in tested)
-        theirs = cut_objects(evidence.seed)
+        theirs = cut_objects(evidence.seed[int(k)] for k in evenly_picked(len(evidence.seed), OBJECTS_OF))
         if not len(ours.rows) and not len(theirs.rows):
             return []
         images = len(np.unique(theirs.image))
