@@ -24,6 +24,7 @@ from synthgen.geometry import decode, id_map, mask_box, only_accepted
 from synthgen.images import list_images, read_image
 from synthgen.layouts import Arrangement, LayoutModel, LayoutName, Resample, Survey, layout_model, survey
 from synthgen.layouts.painted import Painted, labels_of
+from synthgen.layouts.regions import hold_regions, one_of_each, parted
 from synthgen.noise import NoiseModel, noise_model
 from synthgen.seeds import rng_of, seed_of
 from synthgen.store import Stored, write_all
@@ -87,8 +88,11 @@ class Compose:
         """
         del pool  # its images may hold objects: no background to paste on
         real = [s if s.labels is None else dataclasses.replace(s, labels=only_accepted(s.labels)) for s in real]
+        given, regions = real, hold_regions(real, context.task)
         if context.task == "detect":
-            real = [outlined(sample) for sample in real]
+            given = real = [outlined(sample) for sample in real]
+        if regions:
+            real = [parted(sample) for sample in real]
         seed = survey(real)
         folders: list[list[Path]] = []
         for source in self.background:
@@ -106,6 +110,8 @@ class Compose:
             )
         grain = noise_model(real)
         self._fitted = _Fitted(
+            given,
+            regions,
             real,
             labelled,
             grounds,
@@ -169,6 +175,8 @@ class Compose:
         labels = labels_of(painted, self.min_visible)
         if f.task == "detect":
             labels = dataclasses.replace(labels, masks=None, amodal=None)
+        if f.regions:
+            labels = one_of_each(labels)
         sources = [s for s in painted.sources if s >= 0]
         parents = (ground.parent, *sorted({f.seed_id(s) for s in sources}))
         return _Scene(layout, ground, stamps, gains, labels, sources, parents)
@@ -177,7 +185,7 @@ class Compose:
         """The seed images; everything else follows from them and the options."""
         f = self._fitted
         assert f is not None, "fit comes first"
-        write_all(folder / "seed", f.real)
+        write_all(folder / "seed", f.given)
         (folder / "compose.json").write_text(json.dumps({"seed": f.root, "base": str(f.base), "task": f.task}) + "\n")
 
     def load(self, folder: Path, device: str = "cpu") -> None:
@@ -265,10 +273,12 @@ def _nobodys(image: Image) -> Painted:
 
 
 class _Fitted:
-    """What `fit` learned."""
+    """What `fit` learned. given: the seed; real: the same, where its labels are class masks (regions) in parts."""
 
     def __init__(
         self,
+        given: Dataset,
+        regions: bool,
         real: Dataset,
         labelled: list[int],
         grounds: list[int],
@@ -291,7 +301,7 @@ class _Fitted:
             root,
             base,
         )
-        self.task = task
+        self.task, self.given, self.regions = task, given, regions
         self._free: dict[int, NDArray[np.uint8]] = {}
 
     def seed_id(self, source: int) -> str:

@@ -19,6 +19,7 @@ from synthgen.layouts import LayoutModel, LayoutName, layout_model, survey
 from synthgen.layouts.condition import channels, condition, reach_of
 from synthgen.layouts.fields import fields, layout_of, scale_of
 from synthgen.layouts.painted import labels_of, rasterised
+from synthgen.layouts.regions import hold_regions, one_of_each, parted
 from synthgen.neural.tones import Tones, tones_of
 from synthgen.noise import NoiseModel, noise_model, restore_noise
 from synthgen.seeds import rng_of, seed_of
@@ -76,9 +77,10 @@ class Scene:
         self.noise: NoiseModel = noise_model(self.real)
         self.sizes = [(int(s.image.shape[0]), int(s.image.shape[1])) for s in self.real]
         self._models: dict[str, LayoutModel] = {}
-        self.reach, self.scale, self.any_angle = 0.0, 0.0, False
+        self.reach, self.scale, self.any_angle, self.regions = 0.0, 0.0, False, False
         if task != "classify":
-            seed = survey(self.real)
+            self.regions = hold_regions(self.real, task)
+            seed = survey([parted(s) for s in self.real] if self.regions else self.real)
             self.reach, self.scale, self.any_angle = reach_of(seed), scale_of(seed), seed.any_angle
             self._models = {name: layout_model(cast(LayoutName, name), seed, wishes.density, wishes.touching)
                             for name in wishes.layouts if name in get_args(LayoutName)}
@@ -105,7 +107,8 @@ class Scene:
 
     def shown_by(self, values: NDArray[np.float32]) -> Labels:
         """The labels that a network's (classes, H, W) fields show."""
-        return labels_of(rasterised(layout_of(values, self.scale)), self.wishes.min_visible)
+        labels = labels_of(rasterised(layout_of(values, self.scale)), self.wishes.min_visible)
+        return one_of_each(labels) if self.regions else labels
 
     def teach(self, name: str, model: LayoutModel) -> None:
         """From now on a model that learned its layouts stands behind a name among those wished for."""
@@ -128,6 +131,7 @@ class Scene:
             return Drawn(Labels(size=size, image_class=kind), np.zeros((0, *size), np.float32), "", parents)
         name = self.wishes.layouts[int(rng.integers(len(self.wishes.layouts)))]
         labels = labels_of(rasterised(self._models[name].sample(rng, size)), self.wishes.min_visible)
+        labels = one_of_each(labels) if self.regions else labels
         return Drawn(labels, self.condition(labels, size), name, tuple(s.id for s in self.real))
 
     def picture(self, values: NDArray[np.float32], seed: int, noise: bool) -> Image:
