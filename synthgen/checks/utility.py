@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from synthgen.checks import FEW_IMAGES, OPTIONS, caution, images_needed, settles, skipped
 from synthgen.metrics.accuracy import Record, columns, value_of
-from synthgen.metrics.bounds import RESAMPLES, paired_difference
+from synthgen.metrics.bounds import RESAMPLES, paired_difference, ratio, t_quantile
 from synthgen.types import Evidence, Measurement, Task, Verdict
 
 MAIN: dict[Task, str] = {"instances": "ap50", "segment": "dice", "detect": "ap50", "classify": "accuracy"}
@@ -20,6 +21,7 @@ BESIDE: dict[Task, tuple[str, ...]] = {"instances": ("dice", "count_error"), "se
                                        "detect": ("count_error",), "classify": ()}
 UNITS = {"count_error": "objects per image"}
 LOWER_IS_BETTER = ("count_error",)
+SURE = 0.999  # of a harm that fewer than FEW_IMAGES show
 ARMS = ("mixed", "real")     # what the run trained; the same steps and augmentation on the seed alone
 
 
@@ -45,7 +47,7 @@ class Utility:
         if len(arms[0]) != len(arms[1]):
             raise ValueError(f"the two labelers were scored on {len(arms[0])} and {len(arms[1])} images; "
                              "a paired comparison needs the same ones")
-        out = [self._measured(main, arms, rng, hard=True)]
+        out = [self._measured(main, arms, rng, hard=True), *_found_nothing(main, arms)]
         return out + [self._measured(metric, arms, rng, hard=False) for metric in BESIDE[evidence.task]
                       if metric != main and columns(arms[0], metric) is not None]
 
@@ -62,6 +64,10 @@ class Utility:
         sign = -1 if metric in LOWER_IS_BETTER else 1
         gain, ends = sign * difference, sorted(sign * end for end in interval)
         word, verdict = decide(ends[0], ends[1], margin, n)
+        plain = ""
+        if n < FEW_IMAGES and plainly_worse(sign * (ratio(*pairs[0]) - ratio(*pairs[1])), margin):
+            word, verdict = "HARMS", "fail"
+            plain = f"; that is plain even in {n} images (Student's t, {SURE:.1%} sure)"
         remedy = ""
         if verdict == "fail":
             remedy = ("lower the synthetic share (raise mix.real) or tighten the filter, and compare again"
@@ -78,8 +84,31 @@ class Utility:
                + (f" [{interval[0]:+.3f}, {interval[1]:+.3f}]" if finite else "")
                + f" over {n} images, margin {margin:.3g}")
         return Measurement("utility", metric, verdict, difference, UNITS.get(metric, metric),
-                           why + caution(n), interval=interval if finite else None, n=(n, n), remedy=remedy,
+                           why + (plain or caution(n)), interval=interval if finite else None, n=(n, n), remedy=remedy,
                            hard=hard)
+
+
+def _found_nothing(metric: str, arms: list[list[Record]]) -> list[Measurement]:
+    """A warning where a labeler gets nothing right: then little else that was measured says anything."""
+    values = [value_of(records, metric) for records in arms]
+    if 0 not in values:
+        return []
+    who = "neither labeler gets anything" if not any(values) else (
+        "the labeler that was trained on synthetic data gets nothing" if values[0] == 0 else
+        "the labeler of the seed alone gets nothing")
+    n = len(arms[0])
+    return [Measurement("utility", "a labeler", "warn", min(values), metric,
+                        f"{who} right on the {n} test images: what it says of the pool is worth as much",
+                        n=(n, n), remedy="train longer (train.steps), and look whether the seed's labels and classes "
+                                         "are those of the test")]
+
+
+def plainly_worse(gains: NDArray[np.float64], margin: float) -> bool:
+    """Whether even a few images, 3 at least, show a loss beyond the margin: the mean of their (n,) gains lies below it
+    by more than Student's t allows at SURE, one-sided. Few enough are alarmed by chance that it may refuse."""
+    n = len(gains)
+    reach = t_quantile(SURE, n - 1) * float(gains.std(ddof=1)) / math.sqrt(n) if n >= 3 else math.inf
+    return float(gains.mean()) + reach < -margin
 
 
 def decide(low: float, high: float, margin: float, n: int) -> tuple[str, Verdict]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.checks import run_checks, verdict_of
-from synthgen.checks.utility import Utility
+from synthgen.checks.utility import Utility, plainly_worse
 from synthgen.types import Evidence
 
 RNG = np.random.default_rng
@@ -109,3 +109,27 @@ def test_arms_of_unequal_length_fail_closed():
 def test_nonsense_options_are_refused(options):
     with pytest.raises(ValueError):
         Utility(**options)
+
+
+def test_a_collapse_is_plain_in_four_images_and_a_slip_is_not():
+    m = run(arms(RNG(1), 4, -0.5, 0.03))["ap50"]
+    assert (m.verdict, m.why.split(":")[0]) == ("fail", "HARMS")
+    assert "plain even in 4 images" in m.why
+    assert run(arms(RNG(1), 4, -0.05, 0.1))["ap50"].verdict == "inconclusive"
+    assert run(arms(RNG(1), 2, -0.5, 0.0))["ap50"].verdict == "inconclusive"
+    assert run(arms(RNG(1), 4, 0.3, 0.03))["ap50"].verdict == "inconclusive"  # good news needs more images
+
+
+def test_by_chance_four_images_alarm_hardly_ever():
+    assert sum(plainly_worse(RNG(k).normal(0, 0.1, 4), 0.0) for k in range(4000)) <= 12
+
+
+def test_a_labeler_that_gets_nothing_right_is_said():
+    nothing = [record(0, 5) for _ in range(6)]
+    some = [record(3, 2) for _ in range(6)]
+    both = run({"mixed": {"per_image": nothing}, "real": {"per_image": nothing}})["a labeler"]
+    assert (both.verdict, both.hard) == ("warn", False)
+    assert both.why.startswith("neither labeler gets anything right on the 6 test images")
+    one = run({"mixed": {"per_image": nothing}, "real": {"per_image": some}})["a labeler"]
+    assert one.why.startswith("the labeler that was trained on synthetic data gets nothing right")
+    assert "a labeler" not in run({"mixed": {"per_image": some}, "real": {"per_image": some}})
