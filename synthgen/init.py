@@ -78,6 +78,8 @@ class Seen:
         """What was found, for people."""
         out = [part.line(name) for name, part in self.parts.items()]
         seed, masked = self.parts["seed"], sum(self.parts["seed"].objects.values())
+        if self.task == "segment":
+            out.append("seed  its masks say of each pixel which class it is, and not which object: the task is segment")
         if seed.maskless and self.task == "instances":
             out.append(f"seed  {seed.maskless} objects have a box and no mask beside {masked} with one: the task "
                        "instances ignores them;\n      `task: detect` takes every box, and no mask")
@@ -86,9 +88,10 @@ class Seen:
                        "detect takes every box, and no mask;\n      `task: instances` learns from the masks, and "
                        "ignores the rest")
         if "test" not in self.parts:
+            apart = min(0.5, max(0.3, round(5 / max(1, seed.labelled) + 0.005, 2)))  # under five decide nothing
             out.append(
                 "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
-                f"      synthgen data split {self.parts['seed'].path} SPLIT --parts seed=0.7,test=0.3"
+                f"      synthgen data split {seed.path} SPLIT --parts train={1 - apart:.2g},test={apart:.2g}"
             )
         if "pool" not in self.parts:
             out.append("pool  none: nothing will be labelled; give one with --pool")
@@ -120,7 +123,9 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
         raise DataError(f"{seed.path}: {seed.images} images, but no label was found ({seed.format}); the seed must be "
                         f"labelled{hints}")
     masked = "mask" in seed.kinds and sum(seed.objects.values()) >= seed.maskless
-    task: Task = "classify" if "class" in seed.kinds else "instances" if masked else "detect"
+    regions = getattr(plugins.build("formats", seed.format, {}), "by_class", lambda _: False)(seed.path)
+    task: Task = ("classify" if "class" in seed.kinds else "segment" if masked and regions else
+                  "instances" if masked else "detect")
     if task == "detect" and seed.maskless:  # how many and how large the objects are is asked of every box
         every = _part(seed.path, seed.classes, boxes=True, split=seed.split)
         parts["seed"] = replace(seed, objects=every.objects, diameters=every.diameters)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -190,8 +191,12 @@ def _legend(samples: Sequence[Sample], classes: Sequence[str], stretch: Stretch,
     return strip
 
 
-def _font() -> PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont:
-    return PIL.ImageFont.load_default(15)
+@cache
+def _font() -> PIL.ImageFont.FreeTypeFont:
+    # Pillow's own knows no letter beyond ASCII.
+    from matplotlib import get_data_path
+
+    return PIL.ImageFont.truetype(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 13)
 
 
 def _write(

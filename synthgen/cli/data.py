@@ -236,8 +236,11 @@ def split(
     yolo, imagefolder, voc, cvat and labelstudio hold all parts in one dataset, other formats get a folder per part.
     """
     source = _Source(path, source_format, given, bits, max_pixels)
+    alike = {}
+    if target is None and getattr(plugins.build("formats", source.format, {}), "by_class", lambda _: False)(path):
+        alike = {"kind": "class"}
     target = target or source.format
-    writer = cast(Format, plugins.build("formats", target, options_of(options)))
+    writer = cast(Format, plugins.build("formats", target, {**alike, **options_of(options)}))
     if target in TOGETHER and (strange := sorted(set(shares_of(parts)) - {"train", "val", "test"})):
         raise click.UsageError(f"--parts: {target} has parts called train, val and test, not {strange[0]!r}")
     chosen = parts_of(source.samples(pixels=False), parts, seed)
@@ -311,8 +314,8 @@ def _report(dst: Path, source: _Source, losses: Mapping[str, list[Loss]], counts
                 table.add_row(_plain(loss.what), str(loss.count), _plain(loss.example))
         Console(file=sys.stdout).print(table)
     said = ", ".join(f"{name} {n}" if name else f"{n} images" for name, n in counts.items())
-    lost = "" if any(losses.values()) else "; nothing was lost"
-    _note(f"{dst}: {said}{lost}")
+    lost = "" if any(losses.values()) else "; of the labels nothing was lost"
+    _note(f"{dst}: {said}{lost}; images are 8-bit PNG now, 16-bit ones scaled as --bits says")
     if source.problems:
         _note(f"{len(source.problems)} problems in {source.path}: synthgen data check {source.path}")
 

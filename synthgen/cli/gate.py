@@ -87,7 +87,8 @@ def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: P
     from synthgen.errors import GateRefused
     from synthgen.report.junit import junit
     from synthgen.report.markdown import gate_table
-    from synthgen.report.words import VERDICTS, once
+    from synthgen.report.words import headline, once
+    from synthgen.stages.words import refuses, weight_of
 
     if junit_file is not None:
         junit_file.write_text(junit(name, verdict["measurements"], verdict["verdict"]), encoding="utf-8")
@@ -96,11 +97,11 @@ def conclude(name: str, verdict: Json, junit_file: Path | None, markdown_file: P
     if as_json:
         print_json(verdict)
     colour = {"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]]
-    say(f"{VERDICTS[verdict['verdict']]}: {name}", style=colour)
+    say(f"{name}: {headline(verdict)}", style=colour)
     total = Counter(m["check"] for m in verdict["measurements"])
     for check, n in Counter(m["check"] for m in verdict["measurements"] if m["verdict"] == "pass").items():
         say(f"  pass         {check}: {n} of {total[check]} measurements")
-    for m in verdict["measurements"]:
+    for m in sorted(verdict["measurements"], key=lambda m: (not refuses(m), weight_of(m), not m["hard"])):
         if m["verdict"] != "pass":
             word = "missed" if m["verdict"] == "fail" and not m["hard"] else m["verdict"]  # as a warning alone
             say(beside(word, f"{m['check']}: {once(m)}"))

@@ -108,6 +108,7 @@ def command(
             for item in open_dataset(images, "images", classes, reading):
                 if isinstance(item, Problem):
                     bad.append(item)
+                    _bearable(bad, total, max_bad)  # at once, and not after hours
                 else:
                     yield item
 
@@ -160,15 +161,22 @@ def _bits_of_run(model: Path) -> Bits:
 
 def _checked(losses: list[Loss], bad: list[Problem], good: int, most: float) -> list[Loss]:
     """The losses, once the share of bad items is found bearable. Raises: TooManyBadItems, DataError."""
-    from synthgen.errors import DataError, TooManyBadItems
+    from synthgen.errors import DataError
 
     if not good:
         raise DataError(
             "there is no image that could be labelled" + (f"; the first: {bad[0].file}: {bad[0].what}" if bad else "")
         )
-    if len(bad) > most * (good + len(bad)):
-        raise TooManyBadItems(
-            f"{len(bad)} of {good + len(bad)} images cannot be read, more than --max-bad {most:g} allows; "
-            f"the first: {bad[0].file}: {bad[0].what}; nothing was written"
-        )
+    _bearable(bad, good + len(bad), most)
     return losses
+
+
+def _bearable(bad: list[Problem], total: int, most: float) -> None:
+    """Raises: TooManyBadItems when more of so many images are bad than may be; of a single image it says nothing."""
+    from synthgen.errors import TooManyBadItems
+
+    if len(bad) > most * total and total > len(bad):
+        raise TooManyBadItems(
+            f"{len(bad)} of {total} images cannot be read, more than --max-bad {most:g} allows; the first: "
+            f"{bad[0].file}: {bad[0].what}; nothing was written; all of them: synthgen data check IMAGES"
+        )

@@ -72,7 +72,8 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
 
     say("")
     say(headline(verdict), style={"pass": "bold green", "warn": "bold yellow", "fail": "bold red"}[verdict["verdict"]])
-    names = {"mixed": "seed + synthetic", "real": "seed alone"}
+    facts = read_json(page.parent / "report.json")
+    names = {"mixed": "seed + synthetic" if facts["synthetic"]["kept"] else "seed", "real": "seed alone"}
     rows = [(f"test, trained on {names[arm]}", row) for arm, row in verdict["test"].items() if row["n"]]
     if verdict["pool"]:
         rows.append(("pool labels (against truth kept aside)", verdict["pool"]))
@@ -87,7 +88,6 @@ def summarise(verdict: Json, folder: Path, page: Path, seconds: float) -> None:
             text = "; ".join(text.split("; ")[:2])  # the report has the rest
         say(beside(word, f"{check}: {text}"))
     promise = folder / "5-certify" / "certificate.json"
-    facts = read_json(page.parent / "report.json")
     if facts["certificate"] is not None:
         say(f"promise  {read_json(promise)['words']}")
     if facts["loop"] is not None and len(facts["loop"]["rounds"]) > 1:

@@ -76,6 +76,10 @@ class Masks:
         return (path / "images").is_dir() and (path / "masks").is_dir() and any(
             (path / name).is_file() for name in ("instances.json", "classes.json"))
 
+    def by_class(self, path: Path) -> bool:
+        """Whether the masks here say which class a pixel is of, and not which object."""
+        return not (path / "instances.json").is_file() and (path / "classes.json").is_file()
+
     def nearly(self, path: Path) -> str:
         """What a folder lacks to be of this format, and what to do; "" where it is not near."""
         if not path.is_dir() or self.matches(path):

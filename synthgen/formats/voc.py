@@ -139,7 +139,7 @@ def _annotation(
         put(item, "name", classes[class_id])
         put(item, "pose", "Unspecified")
         put(item, "truncated", int(facts["truncated"]))
-        put(item, "difficult", 0)
+        put(item, "difficult", int(facts["state"] == "ignored"))
         bndbox = put(item, "bndbox")
         sides = box.astype(np.float64) + np.array([first, first, 0, 0])
         for tag, side in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True):

@@ -187,7 +187,9 @@ def _object(element: ET.Element, item: str, size: Size, first: int) -> _Object:
     box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(W)), min(y1, float(H)))
     if box[2] <= box[0] or box[3] <= box[1]:
         raise DataError(f"its box stands outside the image, at x {x0:g}, y {y0:g}")
-    said: dict[str, Json] = {"state": text_of(element, "state")}
+    # Whom the challenge calls difficult it does not count, neither found nor missed.
+    difficult = text_of(element, "difficult") == "1"
+    said: dict[str, Json] = {"state": text_of(element, "state") or ("ignored" if difficult else "")}
     if (truncated := text_of(element, "truncated")) in ("0", "1"):
         said["truncated"] = truncated == "1"
     if visible := _number(text_of(element, "visible_fraction")):
