@@ -30,7 +30,7 @@ def early(job: Job) -> bool:
 
 def trainings(job: Job) -> list[Unit]:
     """One training per fold."""
-    data = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")]
+    data = ingest.labelled(job)
     n = job.recipe.train.calibration_folds
     return [Unit(name_of(k), training.needs(job) | {"after": keys(data), "fold": [k, n]}, partial(_train, job, k))
             for k in range(folds(job))]

@@ -36,7 +36,7 @@ def model_of(section: Generate) -> str:
 def fit_unit(job: Job, section: Generate) -> Unit:
     """The unit of what a generator learns."""
     plugin = plugins.find("generators", section.use)
-    before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/pool", "0-ingest/guard")]
+    before = ingest.labelled(job) + [u for u in ingest.units(job) if u.name == "0-ingest/pool"]
     more = {"task": job.recipe.task, "committee": keys(committee.trainings(job))} if learns(section) else {}
     sampling: tuple[str, ...] = getattr(plugin, "SAMPLING", ())
     learned: Mapping[str, tuple[str, ...]] = getattr(plugin, "LEARNED", {})

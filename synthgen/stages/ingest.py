@@ -56,6 +56,12 @@ def units(job: Job) -> list[Unit]:
     return [*out, Unit("0-ingest/guard", {"code": CODE, "leaks": data.leaks, "after": keys(out)}, partial(_guard, job))]
 
 
+def labelled(job: Job) -> list[Unit]:
+    """The units that the seed's samples come from: its own, and what people answered. That the test was compared with
+    them, and with the pool, changes none of them: the guard comes before all else, and stops a run or does not."""
+    return [u for u in units(job) if u.name in ("0-ingest/seed", "0-ingest/people")]
+
+
 def part(job: Job, name: str) -> Stored:
     """The samples of an ingested part; empty when the recipe names none. What people answered joins the seed."""
     joined = [job.work.path("0-ingest/people")] if name == "seed" and _answered(job) else []

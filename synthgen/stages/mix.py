@@ -19,8 +19,7 @@ CODE = 1
 
 def units(job: Job) -> list[Unit]:
     """One unit."""
-    before = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")]
-    before += filter.units(job) + screen.taken_out(job)
+    before = ingest.labelled(job) + filter.units(job) + screen.taken_out(job)
     return [
         Unit(
             "3-mix",

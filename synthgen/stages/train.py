@@ -19,7 +19,7 @@ MODEL = "4-train/model"
 def units(job: Job) -> list[Unit]:
     """The trainings, which do not depend on each other, and last the calibrated model."""
     common = training.needs(job)
-    data = [u for u in ingest.units(job) if u.name in ("0-ingest/seed", "0-ingest/guard")]
+    data = ingest.labelled(job)
     trainings = [Unit("4-train/mixed", common | {"after": keys(mix.units(job))}, partial(_train, job, True))]
     if compares(job):
         trainings.append(Unit("4-train/seed-only", common | {"after": keys(data)}, partial(_train, job, False)))

@@ -17,7 +17,7 @@ from synthgen.cli import main
 from synthgen.errors import DataError, TooManyBadItems
 from synthgen.geometry import areas, decode, encode, labels_from_masks
 from synthgen.images import png_bytes
-from synthgen.run import job_of, plan
+from synthgen.run import STAGES, job_of, plan
 from synthgen.stages import filter as filtering
 from synthgen.stages import generate, ingest, label, mix
 from synthgen.stages.weights import of_seed
@@ -45,6 +45,19 @@ def test_a_few_unreadable_images_are_quarantined_with_the_reason(project: Any) -
     assert project.json("0-ingest/seed/summary.json") == {"samples": 3, "quarantined": 1, "repaired": 0}
     seed = ingest.part(job_of(project.load()), "seed")
     assert [s.id for s in seed] == ["seed-000000", "seed-000001", "seed-000002"]
+
+
+def test_what_the_pool_or_the_test_holds_changes_nothing_that_learns_from_the_seed_alone(project: Any) -> None:
+    def needs(*overrides: str) -> dict[str, Any]:
+        job = job_of(project.load(*overrides))
+        return {unit.name: unit.needs for _, module in STAGES[:9] for unit in module.units(job)}
+
+    plain = needs()
+    alone = ("1-committee/fold-0", "4-train/seed-only") if "1-committee/fold-0" in plain else ("4-train/seed-only",)
+    for other in (needs("data.pool.limit=3"), needs("data.test.limit=4"), needs("data.leaks=warn")):
+        assert all(other[name] == plain[name] for name in alone)
+        assert other["0-ingest/guard"] != plain["0-ingest/guard"]
+    assert needs("data.seed.limit=3")["4-train/seed-only"] != plain["4-train/seed-only"]
 
 
 def test_data_that_was_mended_is_read_again(project: Any) -> None:
