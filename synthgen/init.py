@@ -21,6 +21,7 @@ from synthgen.geometry import areas
 from synthgen.stages.words import counted
 from synthgen.types import Size, Task
 
+FEW = 5  # objects of a class, or test images, below which next to nothing can be learned or decided
 NAMES = {
     "seed": ("seed", "train", "labelled", "labeled"),
     "pool": ("pool", "unlabelled", "unlabeled"),
@@ -93,6 +94,17 @@ class Seen:
                 "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
                 f"      synthgen data split {seed.path} SPLIT --parts train={1 - apart:.2g},test={apart:.2g}"
             )
+        elif self.parts["test"].labelled < FEW:
+            out.append(f"test  {counted(self.parts['test'].labelled, 'image')}: with fewer than {FEW} the gate can "
+                       "decide nothing but a collapse")
+        few = [f"{name} ({seed.objects[c]})" for c, name in enumerate(seed.classes) if seed.objects[c] < FEW]
+        if few and seed.objects:
+            out.append(f"seed  {', '.join(few[:8])}{', …' if len(few) > 8 else ''}: so few objects of a class that "
+                       "hardly anything can be learned\n      of it, or shown; label more of them, or leave the class "
+                       "out of `classes`")
+        if self.task == "classify":
+            out.append("seed  images of classes: nothing is generated unless `generate` says so, as in the recipe "
+                       "fashion")
         if "pool" not in self.parts:
             out.append("pool  none: nothing will be labelled; give one with --pool")
         return out
@@ -233,7 +245,8 @@ def _making(seen: Seen) -> list[str]:
     if seen.task == "classify":
         side = int(np.clip(2 ** np.ceil(np.log2(max(max(s) for s in seed.sizes) * 1.5)), 64, 128))
         return [
-            "mix: {real: 1.0}",
+            "# generate: [{name: flow, use: diffusion, count: 1000}]   # learns to draw each class, from seed and pool",
+            "mix: {real: 1.0}      # with drawings, 0.5",
             f"train: {{use: labeler, crop: {side}, batch: 32, steps: 400, calibration_folds: 5}}",
             "label: {accept: 0.8, ignore: 0.0}",
             "export: [imagefolder]",

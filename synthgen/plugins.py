@@ -100,8 +100,9 @@ def problems(plugin: type, options: dict[str, Any]) -> list[dict[str, Any]]:
     option that the plug-in does not know is always wrong, whatever its own `extra` setting says.
     """
     known = option_names(plugin)
+    unknown = f"unknown option; it takes {', '.join(known) or 'none'}"
     wrong: list[dict[str, Any]] = [
-        {"loc": (key,), "msg": "unknown option", "type": "unexpected_keyword_argument", "input": value}
+        {"loc": (key,), "msg": unknown, "type": "unexpected_keyword_argument", "input": value}
         for key, value in options.items()
         if key not in known
     ]

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 
 from synthgen import plugins
+from synthgen.cli import main
 from synthgen.errors import DataError
 from synthgen.formats import Reading
 from synthgen.formats.detect import detect, near, open_dataset
@@ -185,3 +186,50 @@ def test_what_is_wrong_is_said_of_the_folder_that_is_called_seed(tmp_path: Path)
     picture(tmp_path / "pool/b.png")
     with pytest.raises(DataError, match=f"{tmp_path}/seed: no format fits yet"):
         look(tmp_path, None, None)
+
+
+def test_class_masks_are_for_the_task_segment_and_stay_class_masks_when_they_are_split(tmp_path: Path) -> None:
+    data = tmp_path / "seg"
+    plugins.build("formats", "masks", {"kind": "class"}).write(tiny_real(6), data, CLASSES)
+    seen = look(data, None, None)
+    assert seen.task == "segment"
+    assert any("which class it is, and not which object" in line for line in seen.lines())
+    (command,) = (line.split() for line in "\n".join(seen.lines()).splitlines() if "data split" in line)
+    assert command[-1] == "train=0.5,test=0.5"
+    assert main(["data", "split", str(data), str(tmp_path / "out"), *command[-2:]]) == 0
+    assert (tmp_path / "out/train/classes.json").is_file()
+    assert look(tmp_path / "out", None, None).task == "segment"
+    plugins.build("formats", "masks", {}).write(tiny_real(6), tmp_path / "objects", CLASSES)
+    assert look(tmp_path / "objects", None, None).task == "instances"
+
+
+@pytest.mark.parametrize("name", ["voc", "imagefolder", "coco", "yolo"])
+def test_the_split_that_init_names_works_for_every_format(name: str, tmp_path: Path) -> None:
+    data = written(tmp_path / "mine", name, {"train": 12})
+    data = data / "annotations.json" if (data / "annotations.json").is_file() and name == "coco" else data
+    said = "\n".join(look(data, None, None).lines())
+    command = next(line.split() for line in said.splitlines() if "data split" in line)
+    assert command[-1] == "train=0.58,test=0.42"  # five of twelve
+    assert main(["data", "split", str(data), str(tmp_path / "out"), *command[-2:]]) == 0
+    assert set(look(tmp_path / "out", None, None).parts) == {"seed", "test"}
+
+
+def test_what_is_too_little_is_said_before_anything_runs(tmp_path: Path) -> None:
+    data = written(tmp_path / "mine", "voc", {"train": 2, "test": 2})
+    said = "\n".join(look(data, None, None).lines())
+    assert "test  2 images: with fewer than 5 the gate can decide nothing but a collapse" in said
+    assert "so few objects of a class" in "\n".join(
+        look(written(tmp_path / "one", "imagefolder", {"train": 3}), None, None).lines())
+
+
+def test_difficult_objects_do_not_count_and_come_back_difficult(tmp_path: Path) -> None:
+    data = written(tmp_path / "mine", "voc", {"train": 1})
+    (xml,) = data.glob("Annotations/*.xml")
+    xml.write_text(xml.read_text().replace("<difficult>0</difficult>", "<difficult>1</difficult>", 1))
+    (sample,) = open_dataset(data, "voc", CLASSES, Reading())
+    assert isinstance(sample, Sample)
+    assert sample.labels is not None
+    assert sample.labels.states is not None
+    assert sample.labels.states.count("ignored") == 1
+    plugins.build("formats", "voc", {}).write([sample], tmp_path / "again", CLASSES)
+    assert next((tmp_path / "again").glob("Annotations/*.xml")).read_text().count("<difficult>1</difficult>") == 1

@@ -323,9 +323,11 @@ class Recipe(Section):
     name: Name
     """Name of the run folder."""
     task: Task
-    """instances | segment | detect | classify."""
+    """instances: every object with its mask; segment: of every pixel its class; detect: boxes; classify: one class per
+    image."""
     classes: Annotated[tuple[str, ...], Field(min_length=1, examples=[["nucleus"]])]
-    """Class names, in the order of their indices."""
+    """Class names, in the order of their indices. What is labelled with another name is left out of the labels, and
+    listed in 0-ingest/seed/quarantine.jsonl."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
     """The root of all randomness."""
     shard_size: Annotated[int, Field(ge=1, le=100_000)] = 64
