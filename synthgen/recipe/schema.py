@@ -110,8 +110,9 @@ class Filter(Section):
     """Images that lose more than this share of their instances or of their instances' pixels are rejected, unless real
     images lose as much."""
     keep_hard: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of what is shown of a learned generator's samples that is hard: the labelers are as unsure of it as of the
-    hardest third of the real images. Where the filter left less, hard samples are shown more often."""
+    """A filter prefers what is easy. Where it left a smaller share of hard samples, of which the labelers are as unsure
+    as of the hardest third of the real images, than a learned generator made, those left are shown more often, up to
+    the share that it made and to this one at most; 0 = never."""
     resample: Literal["none", "hardness"] = "none"
     """hardness: a learned generator's samples are shown the more often, the harder their classes are on real images."""
 

@@ -30,7 +30,7 @@ from synthgen.stages.tally import Tally, about, generator_of
 from synthgen.store import Stored, Subset, labels_to_json, read_json, write_atomic, write_json
 from synthgen.types import Json, Labels, Sample
 
-CODE = 4
+CODE = 5
 
 
 def units(job: Job) -> list[Unit]:
@@ -105,7 +105,7 @@ def _make(job: Job, folder: Path) -> None:
             if labels is not None and labels is not one.sample.labels:
                 changed[str(one.k)] = labels_to_json(labels)
     ids = [entry.id for entry in made.entries]
-    weights = _weights(ids, {k: outcomes[k] for k in keep if k in outcomes}, asked, recipe.filter)
+    weights = weights_of(ids, outcomes, [k for k in keep if k in outcomes], asked, recipe.filter)
     write_atomic(folder / "dropped.jsonl", _lines(tally.dropped))
     write_atomic(folder / "agreement.jsonl", _lines(
         {"id": ids[k], "kept": o.reason is None, "weight": weights.get(k, 1.0), **_plain(o.about)}
@@ -166,20 +166,26 @@ def _may_ask(job: Job) -> bool:
     return job.recipe.filter.agreement == "auto" and committee.early(job)
 
 
-def _weights(ids: Sequence[str], kept_: Mapping[int, Outcome], asked: Committee | None,
-             rules: Filter) -> dict[int, float]:
-    """How many times as often as others each checked sample is shown, 1 on average over each generator's."""
+def weights_of(ids: Sequence[str], outcomes: Mapping[int, Outcome], keep: Sequence[int], asked: Committee | None,
+               rules: Filter) -> dict[int, float]:
+    """How many times as often as others each of the samples kept is shown, 1 on average over each generator's.
+
+    ids: of all samples. outcomes: of those that the committee was asked about, by their number, kept or not.
+    """
     out: dict[int, float] = {}
     if asked is None or asked.known is None:
         return out
-    mine: dict[str, list[int]] = {}
-    for k in kept_:
-        mine.setdefault(generator_of(ids[k]), []).append(k)
-    for rows in mine.values():
-        hardness = np.asarray([kept_[k].hardness for k in rows], np.float64)
-        unsure = np.asarray([kept_[k].unsure for k in rows], np.float64)
+    made: dict[str, list[int]] = {}
+    for k in outcomes:
+        made.setdefault(generator_of(ids[k]), []).append(k)
+    stay = set(keep)
+    for every in made.values():
+        rows = [k for k in every if k in stay]
+        hard = {k: outcomes[k].unsure >= asked.known.unsure for k in every}                  # nothing is ≥ nan
+        hardness = np.asarray([outcomes[k].hardness for k in rows], np.float64)
         weights = by_rank(hardness) if rules.resample == "hardness" else np.ones(len(rows))
-        weights = at_least(weights, unsure >= asked.known.unsure, rules.keep_hard)       # nothing is ≥ nan
+        before = sum(hard.values()) / len(every)
+        weights = at_least(weights, np.asarray([hard[k] for k in rows], bool), min(before, rules.keep_hard))
         out |= {k: round(w, 6) for k, w in zip(rows, weights.tolist(), strict=True)}
     return out
 
