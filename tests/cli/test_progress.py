@@ -69,7 +69,8 @@ def test_the_summary_wraps_and_shortens_what_does_not_refuse(
     page = tmp_path / "report" / "index.html"
     page.parent.mkdir()
     (page.parent / "report.json").write_text(
-        '{"certificate": null, "loop": null, "left_out": {"quarantine": {}}, "state": "refused"}'
+        '{"certificate": null, "loop": null, "left_out": {"quarantine": {}}, "state": "refused",'
+        ' "synthetic": {"kept": 3}}'
     )
     long = "words that go on " * 12
     verdict = {

@@ -90,7 +90,8 @@ def test_nuclei_that_are_not_there_are_found(asked: Committee) -> None:
 
 
 def test_masks_beside_their_nuclei_lose_what_lies_wrong(asked: Committee) -> None:
-    for step, least in ((4, 0.7), (8, 0.9)):
+    # Labelers dispute rims of right labels up to 2 px deep; the crescents of 4 px are hardly deeper.
+    for step, least in ((4, 0.45), (6, 0.85), (8, 0.95)):
         samples, wrong = [], []
         for sample in tiles("test"):
             masks = masks_of(sample)
