@@ -72,7 +72,8 @@ def read_image(path: Path, bits: Bits = 16, max_pixels: int = MAX_PIXELS) -> Ima
 
 
 def read_ids(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
-    """(H, W) int32 ids from a mask PNG: 8- or 16-bit grey, or palette (the index, not the colour).
+    """(H, W) int32 ids from a mask PNG: 8- or 16-bit grey, palette (the index, not the colour), or grey that was saved
+    as RGB.
 
     Raises: DataError for a file that cannot be decoded, or holds colours instead of ids.
     """
@@ -81,9 +82,11 @@ def read_ids(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:
             ids = np.asarray(image)
         except Exception as error:
             raise DataError(f"{path}: the file is damaged or cut off ({error})") from None
+        if image.mode in ("RGB", "RGBA") and (ids[..., 1:3] == ids[..., :1]).all() and (ids[..., 3:] == 255).all():
+            ids = ids[..., 0]
         if ids.ndim != 2:
-            raise DataError(
-                f"{path}: a mask must have one channel of ids (grey or palette), this one is {image.mode}")
+            raise DataError(f"{path}: a mask must have one channel of ids (grey or palette), this one has colours "
+                            f"({image.mode})")
         return ids.astype(np.int32)
 
 

@@ -140,6 +140,17 @@ def test_masks_without_a_word_on_their_numbers_are_told_what_to_write(tmp_path: 
     assert near(tmp_path) == []
 
 
+def test_masks_without_a_word_are_told_which_numbers_they_hold_and_where_to_write(tmp_path: Path) -> None:
+    for name, ids in (("a", [[0, 1]]), ("b", [[7, 255]])):
+        picture(tmp_path / f"images/{name}.png")
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        PIL.Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / f"masks/{name}.png")
+    (said,) = near(tmp_path)
+    assert "what its numbers mean (0, 1, 7, 255 in 2 masks)" in said
+    assert "classes.json" in said
+    assert said.endswith(f"in {tmp_path}")
+
+
 def test_two_folders_of_which_one_holds_masks_are_no_classes(tmp_path: Path) -> None:
     for k in range(3):
         picture(tmp_path / f"photos/{k}.png")

@@ -149,9 +149,16 @@ def test_ids_are_read_from_sixteen_bits_and_from_palettes_as_numbers(tmp_path: P
 
 
 def test_colours_are_no_ids(tmp_path: Path) -> None:
-    PIL.Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    PIL.Image.new("RGB", (2, 2), (0, 2, 0)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="one channel"):
         read_ids(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_grey_that_was_saved_in_colour_is_ids(tmp_path: Path, mode: str) -> None:
+    ids = np.array([[0, 3], [255, 1]], np.uint8)
+    PIL.Image.fromarray(np.dstack([ids] * 3)).convert(mode).save(tmp_path / "a.png")
+    assert read_ids(tmp_path / "a.png").tolist() == ids.tolist()
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32))

@@ -23,7 +23,7 @@ def command(run: str, overrides: tuple[str, ...], number: int, as_json: bool) ->
     from synthgen.metrics.label_errors import SUSPICIOUS
     from synthgen.report.pictures import name_of
     from synthgen.report.source import OnDisk, load_run
-    from synthgen.report.suspects import UNIT, seed_of, side
+    from synthgen.report.suspects import JUDGES, UNIT, seed_of, side
 
     folder = run_folder_of(run, overrides)
     if not (folder / "recipe.resolved.json").is_file():
@@ -49,3 +49,5 @@ def command(run: str, overrides: tuple[str, ...], number: int, as_json: bool) ->
     click.echo(columns([head, *table]))
     doubtful = sum(row["score"] < SUSPICIOUS for row in rows)
     say(f"{doubtful} of {len(rows)} labels have a score below {SUSPICIOUS:g}; these are proposals, nothing was changed")
+    if 2 * doubtful > len(rows):
+        say(JUDGES)

@@ -36,7 +36,8 @@ class Coco:
     `bbox` (x y w h) and `area` are the mask's; every instance has `iscrowd` 0. An object without a mask has
     no `segmentation`. Facts that COCO has no word for stand in extra keys, which it allows: `score`,
     `attributes` (truncated, visible_fraction, state, origin) and `amodal` (RLE) of an annotation; `origin`,
-    `reviewed`, `empty` and `labelled` of an image, where they differ from what a person's labels have.
+    `reviewed`, `empty` and `labelled` of an image, where they differ from what a person's labels have, and
+    `original_file`, what the image was called where it was read.
 
     The ignored region of an image is written once for every category, as an annotation with `iscrowd` 1,
     since evaluation code forgives a crowd for its own category only. All such annotations, of whatever
@@ -83,8 +84,10 @@ class Coco:
             stem = names.stem(sample)
             write_image(folder / "images" / f"{stem}.png", sample.image)
             H, W = sample.image.shape[:2]
+            file = str(sample.meta.get("file", ""))
+            original = {"original_file": file} if file not in ("", f"images/{stem}.png") else {}
             images.append({"id": len(images) + 1, "file_name": f"images/{stem}.png", "height": H, "width": W,
-                           **image_facts_to_json(sample)})
+                           **original, **image_facts_to_json(sample)})
             if sample.labels is None:
                 losses.add("that an image is unlabelled: other readers take it for empty", stem)
             losses.compare(sample, stem, HOLDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ from synthgen.types import Json, Labels, Sample
 
 IGNORE = {"instance": 65_535, "class": 255}                         # ids of ignored pixels
 CALLED = re.compile("mask|label|annot|seg|gt|truth", re.IGNORECASE)  # how people call folders of masks
+LOOKED, NAMED = 20, 8                                      # masks that are opened for a hint, and numbers it names
 TAILS = ("_mask", "_masks", "_label", "_labels", "_seg", "_gt", "-mask", "_cp_masks")
 MEANING = ('Where each number is an object, write {"classes": ["NAME"]} into instances.json; where it is a class, '
            '{"1": "NAME"} into classes.json ({"255": "NAME"} for masks of 0 and 255)')
@@ -85,16 +87,17 @@ class Masks:
         if not path.is_dir() or self.matches(path):
             return ""
         if (path / "images").is_dir() and (path / "masks").is_dir():
-            return f"masks/ lies beside images/, and nothing says what its numbers mean. {MEANING}"
+            return (f"masks/ lies beside images/, and nothing says what its numbers mean{_numbers(path / 'masks')}. "
+                    f"{MEANING} in {path}")
         if pair := folder_of_masks(path):
-            return (f"{pair[0]}/ and {pair[1]}/ hold images of the same names. If {pair[1]}/ are masks, call the two "
-                    f"folders images and masks. {MEANING}")
+            return (f"{pair[0]}/ and {pair[1]}/ hold images of the same names. If {pair[1]}/ are masks"
+                    f"{_numbers(path / pair[1])}, call the two folders images and masks. {MEANING} in {path}")
         stems = {p.stem for p in list_images(path) if p.parent == path}
         for tail in TAILS:
             named = sum(s.endswith(tail) and s.removesuffix(tail) in stems for s in stems)
             if named:
                 return (f"{named} images have a namesake that ends in {tail}. Move the images into images/ and their "
-                        f"masks into masks/, under the names of the images. {MEANING}")
+                        f"masks into masks/, under the names of the images. {MEANING} in {path}")
         return ""
 
     def classes(self, path: Path) -> list[str]:
@@ -182,6 +185,18 @@ class Masks:
         else:
             write_json(folder / "classes.json", {str(k + 1): name for k, name in enumerate(classes)})
         return losses.report()
+
+
+def _numbers(folder: Path) -> str:
+    """Which numbers the first masks hold, in brackets; "" where none can be read."""
+    found: set[int] = set()
+    looked = 0
+    for file in list_images(folder)[:LOOKED]:
+        with contextlib.suppress(DataError):
+            found.update(np.unique(read_ids(file)).tolist())
+            looked += 1
+    some = ", ".join(map(str, sorted(found)[:NAMED])) + (f", … {max(found)}" if len(found) > NAMED else "")
+    return f" ({some} in {looked} mask{'s' * (looked > 1)})" if looked else ""
 
 
 def folder_of_masks(path: Path) -> tuple[str, str] | None:

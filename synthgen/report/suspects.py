@@ -16,6 +16,7 @@ from synthgen.types import Json, Labels
 
 SHOWN = 8  # labels with a picture
 UNIT = "5-errors"
+JUDGES = "with most labels in doubt the labelers that judge them are to be doubted first: few images, or few steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Suspects:
     suspicious: int
     labels: int
     images: int
+
+    @property
+    def caution(self) -> str:
+        """What to think of first where most labels are suspicious; "" elsewhere."""
+        return f"But {JUDGES}." if 2 * self.suspicious > self.labels else ""
 
 
 def suspects(run: OnDisk, stretch: Stretch, longest: int = LONGEST) -> Suspects | None:

@@ -410,3 +410,10 @@ def test_without_pixels_images_are_zeros_of_the_right_size(dataset: Any, read: R
     one, _ = only(read(Coco(), dataset({"bbox": [1, 1, 2, 2]}), pixels=False))
     assert one.image.shape == (10, 12, 3)
     assert len(one.labels or ()) == 1
+
+
+def test_an_image_is_written_with_the_name_it_had_where_it_was_read(tmp_path: Path, sample: Make) -> None:
+    named = [sample([], file=file) for file in ("2024/üb/a.tif", "images/b.png")]
+    Coco().write(named, tmp_path / "out", ["a", "b", "c"])
+    images = json.loads((tmp_path / "out/annotations.json").read_text())["images"]
+    assert [i.get("original_file") for i in images] == ["2024/üb/a.tif", None]

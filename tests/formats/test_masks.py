@@ -95,7 +95,7 @@ def test_a_mask_of_zeros_is_confirmed_and_a_missing_one_unlabelled(
 
 def test_masks_that_do_not_fit_are_quarantined(dataset: Any, read: Read, tmp_path: Path) -> None:
     path = dataset(IDS, "classes.json", ["background", "cell"])
-    PIL.Image.new("RGB", (3, 2)).save(path / "masks/a.png")
+    PIL.Image.new("RGB", (3, 2), (0, 9, 0)).save(path / "masks/a.png")
     PIL.Image.new("L", (3, 2)).save(path / "masks/alone.png")
     samples, problems = read(Masks(), path)
     assert samples == []

@@ -11,6 +11,7 @@ import pytest
 from synthgen.cli import main
 from synthgen.metrics.label_errors import ranked
 from synthgen.report import write_report
+from synthgen.report.suspects import Suspects
 from synthgen.run import job_of
 from synthgen.stages import errors, ingest
 
@@ -77,3 +78,8 @@ def test_without_errors_the_command_says_what_to_change(project: Any, capsys: An
     project.run("label.errors=false", until="train")
     assert main(["errors", str(project.run_folder)]) == 3
     assert "label.errors: true" in capsys.readouterr().err
+
+
+def test_where_most_labels_are_in_doubt_those_who_judge_them_are() -> None:
+    assert "are to be doubted first" in Suspects((), 6, 10, 2).caution
+    assert Suspects((), 5, 10, 2).caution == ""
