@@ -18,7 +18,7 @@ from synthgen.stages import Job, Unit, card, certify, croissant, evaluate, inges
 from synthgen.store import write_atomic, write_json
 from synthgen.types import Dataset, Labels, Origin, Sample
 
-CODE = 2
+CODE = 3
 TRIED = 8  # samples: a single one might be odd, such as an object without a pixel
 
 

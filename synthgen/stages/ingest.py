@@ -24,7 +24,7 @@ from synthgen.store import Stored, read_json, without_labels, write_all, write_a
 from synthgen.types import Image, Origin, Sample
 from synthgen.work import fingerprint
 
-CODE = 1  # raised when what this stage writes changes its meaning
+CODE = 2  # raised when what this stage writes changes its meaning
 PARTS = ("seed", "pool", "pool_truth", "test")
 PEOPLE = "people"  # folder in the run: what people decided; no stage ever removes it
 AUDITED, HASHES = "audited.json", "hashes.json"
