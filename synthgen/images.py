@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -69,6 +69,21 @@ def read_image(path: Path, bits: Bits = 16, max_pixels: int = MAX_PIXELS) -> Ima
             rgba = image.convert("RGBA")
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
         return np.array(image.convert("RGB"))
+
+
+def bits_of(path: Path, max_pixels: int = MAX_PIXELS) -> Bits | None:
+    """The fewest bits that hold the largest value of a 16-bit grey image; None for other images.
+
+    Raises: DataError for a file that cannot be decoded, or is larger than `max_pixels`.
+    """
+    with _Opened(path, max_pixels) as image:
+        if not image.mode.startswith("I"):
+            return None
+        try:
+            largest = int(np.asarray(image).max(initial=0))
+        except Exception as error:
+            raise DataError(f"{path}: the file is damaged or cut off ({error})") from None
+        return next((bits for bits in get_args(Bits) if largest < 2**bits), 16)
 
 
 def read_ids(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.int32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -18,9 +19,11 @@ from synthgen.formats import Format, Problem, Reading
 from synthgen.formats.detect import detect, near, open_dataset
 from synthgen.formats.gather import MASKLESS
 from synthgen.geometry import areas
+from synthgen.images import Bits, bits_of
 from synthgen.stages.words import counted
 from synthgen.types import Size, Task
 
+OPENED = 24  # images of a dataset whose pixels are looked at
 FEW = 5  # objects of a class, or test images, below which next to nothing can be learned or decided
 NAMES = {
     "seed": ("seed", "train", "labelled", "labeled"),
@@ -32,7 +35,8 @@ NAMES = {
 @dataclass(frozen=True, slots=True)
 class Part:
     """One dataset as found: how many images, of which sizes, what is wrong, and how large its objects are (√px).
-    splits: how many images are of each. split: the only one that was looked at."""
+    splits: how many images are of each. split: the only one that was looked at. bits: how many the first images use,
+    where they are 16-bit grey."""
 
     path: Path
     format: str
@@ -46,6 +50,7 @@ class Part:
     problems: tuple[Problem, ...]
     splits: Counter[str]
     split: str | None = None
+    bits: Bits | None = None
 
     @property
     def maskless(self) -> int:
@@ -75,12 +80,20 @@ class Seen:
     parts: dict[str, Part]
     task: Task
 
+    @property
+    def bits(self) -> Bits:
+        """As many as the images use, where all that are 16-bit grey use fewer than 16."""
+        return max((part.bits for part in self.parts.values() if part.bits is not None), default=16)
+
     def lines(self) -> list[str]:
         """What was found, for people."""
         out = [part.line(name) for name, part in self.parts.items()]
         seed, masked = self.parts["seed"], sum(self.parts["seed"].objects.values())
         if self.task == "segment":
             out.append("seed  its masks say of each pixel which class it is, and not which object: the task is segment")
+        if self.bits < 16:
+            out.append(f"seed  16-bit images without a value over {2**self.bits - 1:,}: read as {self.bits}-bit ones "
+                       "(`data.bits`), or they would be dark")
         if seed.maskless and self.task == "instances":
             out.append(f"seed  {seed.maskless} objects have a box and no mask beside {masked} with one: the task "
                        "instances ignores them;\n      `task: detect` takes every box, and no mask")
@@ -93,6 +106,7 @@ class Seen:
             out.append(
                 "test  none: nothing can be measured on held-out labels. To keep some of the seed apart:\n"
                 f"      synthgen data split {seed.path} SPLIT --parts train={1 - apart:.2g},test={apart:.2g}"
+                + (f" --bits {self.bits}" if self.bits < 16 else "")
             )
         elif self.parts["test"].labelled < FEW:
             out.append(f"test  {counted(self.parts['test'].labelled, 'image')}: with fewer than {FEW} the gate can "
@@ -111,7 +125,7 @@ class Seen:
 
 
 def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
-    """Find seed, pool and test below `data`, and read them (headers and labels, no pixels).
+    """Find seed, pool and test below `data`, and read them: headers and labels, and of a few the pixels.
 
     Where some objects have masks and others boxes alone, the larger part says whether the task is instances or detect.
     Raises: DataError when there is no labelled dataset.
@@ -178,6 +192,7 @@ def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False, spl
     problems: list[Problem] = []
     images = labelled = 0
     splits: Counter[str] = Counter()
+    bits: list[Bits] = []
     for item in open_dataset(path, name, known, Reading(pixels=False, boxes=boxes), split=split):
         if isinstance(item, Problem):
             problems.append(item)
@@ -185,6 +200,8 @@ def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False, spl
         images += 1
         splits[str(item.meta.get("split", ""))] += 1
         sizes[(int(item.image.shape[0]), int(item.image.shape[1]))] += 1
+        if images <= OPENED and (used := _bits(path, str(item.meta.get("file", "")))) is not None:
+            bits.append(used)
         labels = item.labels
         if labels is None:
             continue
@@ -201,8 +218,18 @@ def _part(path: Path, classes: Sequence[str] | None, *, boxes: bool = False, spl
                 diameters += np.sqrt(covered).tolist()
     return Part(
         path, name, known, images, labelled, objects, sizes, tuple(diameters), frozenset(kinds), tuple(problems),
-        splits, split,
+        splits, split, max(bits, default=None),
     )
+
+
+def _bits(dataset: Path, file: str) -> Bits | None:
+    """Those that an image of a dataset uses: its name counts from the dataset's folder, or from one above its file."""
+    for folder in (dataset, dataset.parent, dataset.parent.parent):
+        if file and (folder / file).is_file():
+            with contextlib.suppress(DataError):  # what is damaged is told when it is read
+                return bits_of(folder / file)
+            return None
+    return None
 
 
 def recipe_for(seen: Seen, name: str | None, beside: Path) -> str:
@@ -228,6 +255,8 @@ def recipe_for(seen: Seen, name: str | None, beside: Path) -> str:
         where = Path(os.path.relpath(found.path.resolve(), beside.resolve())).as_posix()
         only = f", split: {_quoted(found.split)}" if found.split else ""
         lines.append(f"  {part}: {{path: {_quoted(where)}, format: {found.format}{only}}}")
+    if seen.bits < 16:
+        lines.append(f"  bits: {seen.bits}     # no value of the first 16-bit images is over {2**seen.bits - 1}")
     bad = [
         sum(p.action == "quarantined" for p in found.problems) / max(found.images, 1) for found in seen.parts.values()
     ]

@@ -127,6 +127,24 @@ def test_a_tree_as_coco_has_it_gives_seed_and_test(tmp_path: Path) -> None:
     assert load(recipe_of(tmp_path / "coco")).recipe.classes == CLASSES
 
 
+def test_sixteen_bit_images_of_a_camera_with_fewer_are_found_out(tmp_path: Path) -> None:
+    for k, largest in enumerate((1000, 4095, 17)):
+        picture(tmp_path / f"seed/masks/{k}.png", 1)
+        grey = np.full(np.asarray(PIL.Image.open(tmp_path / f"seed/masks/{k}.png")).shape[:2], largest, np.uint16)
+        (tmp_path / "seed/images").mkdir(exist_ok=True)
+        PIL.Image.fromarray(grey).save(tmp_path / f"seed/images/{k}.tif")
+    text(tmp_path / "seed/instances.json", '{"classes": ["cell"]}')
+    seen = look(tmp_path, None, None)
+    assert seen.bits == 12
+    assert any("read as 12-bit ones" in line for line in seen.lines())
+    assert any(line.endswith("--bits 12") for line in seen.lines())
+    assert "\n  bits: 12 " in recipe_for(seen, None, tmp_path)
+    picture(tmp_path / "seed/images/9.png")  # an 8-bit image says nothing about the others
+    assert look(tmp_path, None, None).bits == 12
+    PIL.Image.fromarray(grey * 3000).save(tmp_path / "seed/images/0.tif")
+    assert "bits:" not in recipe_for(look(tmp_path, None, None), None, tmp_path)
+
+
 # --- near ones
 
 
