@@ -26,6 +26,7 @@ def command(path: str, as_json: bool) -> None:
         synthgen explain generate.count
         synthgen explain generate.compose
         synthgen explain leakage
+        synthgen explain coco
     """
     found = explain(path)
     if as_json:

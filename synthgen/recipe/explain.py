@@ -68,7 +68,7 @@ def explain(path: str) -> Explanation:
     """What a path such as `generate`, `generate.count`, `generate.compose` or `train.steps` means.
 
     In a section that names a plug-in the next word may also be a plug-in, an option of one, or the name that
-    a shipped recipe gives an item. A plug-in's name alone stands for the path to it.
+    a shipped recipe gives an item. A plug-in's name alone stands for the path to it, and a format's for the format.
 
     Raises: RecipeError for a path that leads nowhere, with the nearest that does; PluginError for a plug-in
     that cannot be imported.
@@ -113,6 +113,11 @@ def _find(path: str) -> _Found:
     whole = json_schema()
     whole["description"] = "A recipe: one file that says what to make, and from what."
     here = _Found("", "recipe", whole, whole["$defs"], Recipe, False, "")
+    if words and words[0] not in whole["properties"] and words[0] in (p.name for p in plugins.installed("formats")):
+        # No section names a format's options: `synthgen data` takes them, as -i and -o.
+        options, plugin, _ = _of_plugins("formats", words[0])
+        here = _Found(words[0], words[0], options, (options or {}).get("$defs", {}), None, False, plugin)
+        words = words[1:]
     for word in words:
         properties = _properties(here.shape, here.definitions)
         shape: Json | None = properties.get(word)
