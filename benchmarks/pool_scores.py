@@ -78,6 +78,10 @@ def main() -> None:
         each = found[arm, main_one]
         by_seed = " ".join(f"{v:.3f}" for v in each.num.sum(1) / each.den.sum(1))
         print(f"{arm:<20}{text}{gap:<26}{by_seed}")
+    if {"mixed", "mixed-unfiltered"} <= set(arms):
+        d = difference(found["mixed", main_one], found["mixed-unfiltered", main_one], draws)
+        span = f"[{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]"
+        print(f"what the filter does to {metrics[main_one]}: {d.value:+.3f} {span}")
 
 
 if __name__ == "__main__":

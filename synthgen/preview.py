@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,12 +48,12 @@ class Made:
     agreement: tuple[float, ...] = ()
 
 
-def preview(loaded: Loaded, n: int, say: Say) -> list[Made]:
+def preview(loaded: Loaded, n: int, say: Say, warn: Callable[[str], None] = lambda _: None) -> list[Made]:
     """About n samples over all enabled generators, from the first that a run makes; its folder is not touched.
 
     A generator that trains a network draws with what it learned in the run's folder. For the others the seed is
     ingested into a folder that is removed at the end, so that samples are named, judged and seeded as in a run.
-    Without generators: seed images, under the name "seed".
+    Without generators: seed images, under the name "seed". warn: is told what of the seed was not taken as it stands.
     Raises: what ingest raises for data that cannot be used; DataError when a generator cannot be fitted.
     """
     data = loaded.recipe.data.model_copy(update={"pool": None, "pool_truth": None, "test": None})
@@ -63,6 +63,9 @@ def preview(loaded: Loaded, n: int, say: Say) -> list[Made]:
         job = Job(recipe, loaded.path.parent, Work(folder), Events(folder / "events.jsonl"), say=say)
         seed = next(u for u in ingest.units(job) if u.name == "0-ingest/seed")
         job.work.once(seed.name, seed.needs, seed.make)
+        for event in job.events.read():
+            if event["what"] == "warning":
+                warn(str(event["why"]))
         sections = [g for g in recipe.generate if g.enabled and g.count]
         if not sections:
             return [Made("seed", tuple(ingest.part(job, "seed")[:n]), 0.0, 0.0)]

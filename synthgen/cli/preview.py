@@ -32,7 +32,7 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
 
     loaded = load(recipe, overrides)
     with Watch(output.parent) as watch:
-        made = preview(loaded, count, watch)
+        made = preview(loaded, count, watch, lambda text: say(f"note: {text}", style="yellow"))
     if not any(m.samples for m in made):
         raise DataError(f"there is nothing to show yet: {', '.join(m.name for m in made)} train networks first; run "
                         f"synthgen run {recipe} --until generate, then this again")

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from synthgen.cli.common import console, say
 from synthgen.hearing import stop_if_asked, told
+from synthgen.work import Events
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 
@@ -45,6 +46,8 @@ class Watch:
         self.begun: dict[str, tuple[float, float]] = {}
         self.told: dict[str, float] = {}  # when a line told of each thing, or when it began
         self.seen: dict[str, tuple[float, float]] = {}  # what child processes said at the last look
+        self.events = Events(folder / "events.jsonl")
+        self.past = len(self._warnings())  # of runs before this one
         self.lock = threading.Lock()
         self.stop = threading.Event()
 
@@ -60,6 +63,7 @@ class Watch:
     ) -> None:
         self.stop.set()
         self.thread.join(timeout=2)
+        self.warn()
         if console.is_terminal:
             self.bars.stop()
 
@@ -93,11 +97,22 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Show what has changed in the files of child processes; what stands still is no news."""
+        """Show what has changed in the files of child processes, and new warnings; what stands still is no news."""
+        self.warn()
         for what, done, total in told(self.folder):
             if self.seen.get(what) != (done, total):
                 self.seen[what] = (done, total)
                 self(what, done, total)
+
+    def warn(self) -> None:
+        """Say the warnings among the run's events that were not said yet, whichever process added them."""
+        new = self._warnings()[self.past :]
+        self.past += len(new)
+        for text in new:
+            say(f"       note: {text}", style="yellow")
+
+    def _warnings(self) -> list[str]:
+        return [str(e.get("why", "")) for e in self.events.read() if e["what"] == "warning"]
 
 
 def _clock(seconds: float) -> str:

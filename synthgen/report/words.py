@@ -14,6 +14,7 @@ from synthgen.stages.words import (
     counted,
     headline,
     main_utility,
+    not_as_given,
     number,
     once,
     reasons,
@@ -61,20 +62,15 @@ def where(facts: Mapping[str, Json], folder: str) -> str:
 
 
 def unread(facts: Mapping[str, Json]) -> list[str]:
-    """A sentence for each part of the user's data that lost files at reading: how many, and where the list is."""
+    """Sentences for each part of the user's data that lost files or labels at reading: how many, and the list."""
     out = []
     for part, found in facts["left_out"]["quarantine"].items():
-        lost = sum(row["action"] == "quarantined" for row in found["items"])
-        whole = len(found["items"]) == found["count"]
-        list_ = f"0-ingest/{part}/quarantine.jsonl"
-        name = part.replace("_", " ")
-        # Of a long list only the head is known here: then how many were left out and how many repaired is not.
-        if whole and lost:
-            out.append(f"{counted(lost, 'file')} of the {name} could not be used and {'was' if lost == 1 else 'were'} "
-                       f"left out, each with its reason in {list_}.")
-        elif not whole:
+        if len(found["items"]) == found["count"]:
+            out += not_as_given(part, found["items"])
+        else:  # Of a long list only the head is known here: then how many were left out and how many repaired is not.
+            name = part.replace("_", " ")
             out.append(f"{counted(found['count'], 'item')} of the {name} were left out or repaired, each with its "
-                       f"reason in {list_}.")
+                       f"reason in 0-ingest/{part}/quarantine.jsonl.")
     return out
 
 

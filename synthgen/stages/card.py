@@ -153,7 +153,8 @@ def _left_out(job: Job, tally: Tally) -> list[str]:
         path = job.work.path(unit.name) / "summary.json"
         if path.exists():
             found, name = read_json(path), unit.name.split("/")[1].replace("_", " ")
-            for n, what in ((found["quarantined"], "could not be used"), (found["repaired"], "had labels mended")):
+            for n, what in ((found["quarantined"], "could not be used"),
+                            (found["repaired"], "had labels mended or left out")):
                 if n:
                     out.append(f"{counted(n, 'item')} of the {name} {what}.")
     if filter.units(job):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from synthgen.people.decisions import Decision, Decisions, hash_labels
 from synthgen.recipe.schema import Source
 from synthgen.seeds import rng_of, seed_of
 from synthgen.stages import Job, Unit, keys
+from synthgen.stages.words import not_as_given
 from synthgen.store import Stored, read_json, without_labels, write_all, write_atomic, write_json
 from synthgen.types import Image, Origin, Sample
 from synthgen.work import fingerprint
@@ -220,6 +221,8 @@ def _make(job: Job, name: str, source: Source, folder: Path) -> None:
             f"data.{name}: {len(lost)} of {good + len(lost)} images cannot be used, more than data.max_bad_fraction "
             f"= {data.max_bad_fraction:g} allows:{shown}\n  all of them: synthgen data check {source.path}"
         )
+    for said in not_as_given(name, [asdict(p) for p in bad]):
+        job.events.add("warning", data=name, why=said)
     if not good:
         raise DataError(f"data.{name}: {source.path} holds no image that can be used")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from synthgen.types import Json
@@ -117,6 +118,23 @@ def sentence(text: str) -> str:
 def counted(n: int, noun: str, plural: str = "s") -> str:
     """`1 image`, `4 images`."""
     return f"{n:,} {noun}{'' if n == 1 else plural}"
+
+
+def not_as_given(part: str, problems: Sequence[Mapping[str, Json]]) -> list[str]:
+    """A sentence for the files of a part of the user's data that could not be used, and one for the labels that were
+    not taken as they stand, with the reason that most of them have. problems: rows of its `quarantine.jsonl`."""
+    name, where = part.replace("_", " "), f"each with its reason in 0-ingest/{part}/quarantine.jsonl."
+    lost = sum(p["action"] == "quarantined" for p in problems)
+    changed = Counter(p["what"] for p in problems if p["action"] == "repaired")
+    out = []
+    if lost:
+        out.append(f"{counted(lost, 'file')} of the {name} could not be used and {'was' if lost == 1 else 'were'} "
+                   f"left out, {where}")
+    if n := changed.total():
+        (most, _), *_ = changed.most_common(1)
+        out.append(f"{counted(n, 'label')} of the {name} {'was' if n == 1 else 'were'} not taken as "
+                   f"{'it stands' if n == 1 else 'they stand'} ({'most: ' if len(changed) > 1 else ''}{most}), {where}")
+    return out
 
 
 def number(value: float | None, signed: bool = False) -> str:

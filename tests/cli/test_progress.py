@@ -11,6 +11,7 @@ from synthgen.cli.common import WIDTH
 from synthgen.cli.progress import EVERY, Watch
 from synthgen.hearing import FileSay
 from synthgen.types import Json
+from synthgen.work import Events
 
 
 class Clock:
@@ -41,6 +42,20 @@ def test_each_of_two_trainings_side_by_side_tells_how_far_it_is(
     told = capsys.readouterr().err
     assert told.count("train mixed: ") == told.count("train seed-only: ") == 2
     assert "train mixed: 32 of 300, 1.0/s, 4:28 left" in told
+
+
+def test_warnings_of_this_run_are_said_once_and_those_before_it_never(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = Events(tmp_path / "events.jsonl")
+    events.add("warning", why="long ago")
+    watch = Watch(tmp_path)
+    watch.look()
+    events.add("make", unit="3-mix", why="new")
+    Events(tmp_path / "events.jsonl").add("warning", why="eleven labels of debris")  # by another process
+    watch.look()
+    watch.warn()
+    assert " ".join(capsys.readouterr().err.split()) == "note: eleven labels of debris"
 
 
 def test_what_a_child_said_long_ago_is_not_told_again(

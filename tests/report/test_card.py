@@ -331,6 +331,7 @@ def test_the_summary_counts_the_files_that_were_left_out_and_says_where_their_li
             "0-ingest/pool/quarantine.jsonl.")
     assert said in (page.parent / "summary.md").read_text("utf-8")
     assert said in page.read_text("utf-8")
+    assert "1 label of the pool was not taken as it stands (cut off), each with" in page.read_text("utf-8")
     long = {"left_out": {"quarantine": {"pool": {"count": 30, "items": [{"action": "quarantined"}] * 20}}}}
     assert unread(long) == ["30 items of the pool were left out or repaired, each with its reason in "
                             "0-ingest/pool/quarantine.jsonl."]
@@ -341,6 +342,6 @@ def test_the_card_counts_what_could_not_be_read(fabricate: Fabricate, tmp_path: 
     write_json(folder / "0-ingest/pool/summary.json", {"samples": 5, "quarantined": 3, "repaired": 1})
     text = (write(load_run(folder), "coco", tmp_path / "out") / "DATASET_CARD.md").read_text("utf-8")
     assert "- 3 items of the pool could not be used." in text
-    assert "- 1 item of the pool had labels mended." in text
+    assert "- 1 item of the pool had labels mended or left out." in text
     assert json.loads((tmp_path / "out" / "losses.json").read_text())["images"] == 14
     assert len(ingest.part(load_run(folder), "pool")) == 5

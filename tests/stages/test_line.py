@@ -47,6 +47,20 @@ def test_a_few_unreadable_images_are_quarantined_with_the_reason(project: Any) -
     assert [s.id for s in seed] == ["seed-000000", "seed-000001", "seed-000002"]
 
 
+def test_objects_of_a_class_that_the_recipe_forgot_are_said_while_it_runs(project: Any, capsys: Any) -> None:
+    file = project.folder / "seed" / "annotations.json"
+    about = json.loads(file.read_text())
+    about["categories"].append({"id": 99, "name": "debris", "supercategory": ""})
+    for annotation in about["annotations"][:2]:
+        annotation["category_id"] = 99
+    file.write_text(json.dumps(about))
+    assert main(["run", str(project.recipe), "--until", "ingest"]) == 0
+    said = "2 labels of the seed were not taken as they stand (its class 'debris' is not among the classes wanted"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["preview", str(project.recipe), "-n", "2", "-o", str(project.folder / "sheet.png")]) == 0
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_the_pool_or_the_test_holds_changes_nothing_that_learns_from_the_seed_alone(project: Any) -> None:
     def needs(*overrides: str) -> dict[str, Any]:
         job = job_of(project.load(*overrides))
