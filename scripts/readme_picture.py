@@ -53,8 +53,8 @@ def page(rows: Sequence[tuple[str, Image]], out: Path) -> None:
 def demo(run: Path, out: Path) -> None:
     """Real tiles, synthetic ones, labelled ones."""
     seed, pool = Stored(run / "0-ingest/seed"), Stored(run / "5-label/shards")
-    made = {name: Stored(run / f"1-generate/{name}/shards") for name in ("shape", "warp", "keep")}
-    synthetic = [made["shape"][0], made["shape"][6], made["warp"][2], made["keep"][4]]
+    made = Stored(run / "1-generate/gan/shards")
+    synthetic = [made[k * len(made) // 4] for k in range(4)]
     stretch = stretch_for([s.image for s in seed])
     page([
         ("real, labelled\nby a person", row(seed[:4], stretch, True)),

@@ -292,6 +292,7 @@ def _making(seen: Seen) -> list[str]:
         "generate:",
         first,
         "  - {name: keep, use: compose, layout: resample, background: [keep], count: 100}  # real images, more in them",
+        "  # - {name: painted, use: gan, count: 200}     # in their place: learns to paint layouts, minutes on a CPU",
         "mix: {real: 0.5}",
         f"train: {{use: labeler, crop: {crop}, steps: 400, calibration_folds: {2 if seed.labelled < 20 else 3}}}",
         "label: {accept: 0.5, ignore: 0.15}",

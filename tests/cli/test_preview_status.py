@@ -38,8 +38,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped after generate."""
     out = tmp_path_factory.mktemp("out")
-    run(load("nuclei", [*SMALL, f"run.out={out}"]), lambda what, done, total: None, until="generate")
-    return out / "nuclei"
+    run(load("nuclei-compose", [*SMALL, f"run.out={out}"]), lambda what, done, total: None, until="generate")
+    return out / "nuclei-compose"
 
 
 def call(command: object, *words: str) -> Result:
@@ -49,7 +49,7 @@ def call(command: object, *words: str) -> Result:
 
 
 def test_preview_draws_a_sheet_prints_its_path_and_keeps_nothing_else(tmp_path: Path) -> None:
-    result = call(preview_command, "nuclei", *OVERRIDES, "-n", "4", "-o", "sheet.png")
+    result = call(preview_command, "nuclei-compose", *OVERRIDES, "-n", "4", "-o", "sheet.png")
     assert result.stdout == "sheet.png\n"
     assert "ms each" in result.stderr
     assert from_png(Path("sheet.png").read_bytes()).shape[1] > 400
@@ -58,7 +58,7 @@ def test_preview_draws_a_sheet_prints_its_path_and_keeps_nothing_else(tmp_path: 
 
 def test_preview_makes_the_samples_that_a_run_makes(begun: Path) -> None:
 
-    loaded = load("nuclei", [*SMALL, f"run.out={begun.parent}"])
+    loaded = load("nuclei-compose", [*SMALL, f"run.out={begun.parent}"])
     stored = {s.id: s for s in generate.made(job_of(loaded))}
     shown = [s for m in preview(loaded, 4, lambda what, done, total: None) for s in m.samples]
     assert len(shown) == 4
@@ -69,7 +69,7 @@ def test_preview_makes_the_samples_that_a_run_makes(begun: Path) -> None:
 
 
 def test_preview_says_as_json_what_it_made() -> None:
-    told = json.loads(call(preview_command, "nuclei", *OVERRIDES, "-n", "3", "--boxes", "--json").stdout)
+    told = json.loads(call(preview_command, "nuclei-compose", *OVERRIDES, "-n", "3", "--boxes", "--json").stdout)
     assert told["sheet"] == "preview.png"
     assert [g["name"] for g in told["generators"]] == ["shape", "warp"]
     assert sum(len(g["samples"]) for g in told["generators"]) == 3
@@ -77,7 +77,7 @@ def test_preview_says_as_json_what_it_made() -> None:
 
 def test_preview_of_a_recipe_without_generators_shows_the_seed() -> None:
     off = ["-S", "generate.shape.enabled=false", "-S", "generate.warp.enabled=false", *OVERRIDES]
-    result = call(preview_command, "nuclei", *off)
+    result = call(preview_command, "nuclei-compose", *off)
     assert "no generators; the sheet shows the seed" in result.stderr
     assert Path("preview.png").exists()
 
@@ -85,7 +85,7 @@ def test_preview_of_a_recipe_without_generators_shows_the_seed() -> None:
 def test_preview_into_a_folder_that_cannot_be_written_is_an_error_of_the_machine(
         capsys: pytest.CaptureFixture[str]) -> None:
     Path("file").write_text("")
-    assert main(["preview", "nuclei", *OVERRIDES, "-n", "1", "-o", "file/sheet.png"]) == 7
+    assert main(["preview", "nuclei-compose", *OVERRIDES, "-n", "1", "-o", "file/sheet.png"]) == 7
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -104,7 +104,7 @@ def test_status_reads_only(begun: Path) -> None:
 
     before = state()
     call(status_command, str(begun), "--json")
-    call(status_command, "nuclei", "-S", f"run.out={begun.parent}")
+    call(status_command, "nuclei-compose", "-S", f"run.out={begun.parent}")
     assert state() == before
 
 
@@ -122,7 +122,7 @@ def test_status_tells_a_process_that_works_from_one_that_was_killed(begun: Path)
 def test_status_shows_trainings_half_way_and_shards_half_done(begun: Path, tmp_path: Path) -> None:
     import shutil
 
-    folder = tmp_path / "nuclei"
+    folder = tmp_path / "nuclei-compose"
     shutil.copytree(begun, folder)
     (folder / "1-generate" / "shape").rename(folder / "1-generate" / "shape.part")
     (folder / "1-generate" / "shape.part" / "shards" / "00001.json").unlink()
@@ -137,8 +137,8 @@ def test_status_shows_trainings_half_way_and_shards_half_done(begun: Path, tmp_p
 
 
 def test_status_of_a_run_that_was_never_begun_says_how_to_begin() -> None:
-    result = call(status_command, "nuclei")
-    assert "synthgen run nuclei" in result.stderr
+    result = call(status_command, "nuclei-compose")
+    assert "synthgen run nuclei-compose" in result.stderr
     assert not Path("runs").exists()
 
 
@@ -146,13 +146,14 @@ def test_report_writes_the_page_and_prints_its_path_or_its_twins(begun: Path) ->
     page = call(report_command, str(begun)).stdout
     assert page == f"{begun / 'report' / 'index.html'}\n"
     assert Path(page.strip()).stat().st_size > 10_000
-    told = json.loads(call(report_command, "nuclei", "-S", f"run.out={begun.parent}", "--format", "json").stdout)
+    where = f"run.out={begun.parent}"
+    told = json.loads(call(report_command, "nuclei-compose", "-S", where, "--format", "json").stdout)
     assert told == json.loads((begun / "report" / "report.json").read_text())
     assert call(report_command, str(begun), "--format", "md").stdout == (begun / "report" / "summary.md").read_text()
 
 
 def test_report_of_what_is_no_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "nuclei"]) == 3
+    assert main(["report", "nuclei-compose"]) == 3
     assert "is no run folder" in capsys.readouterr().err
 
 
@@ -160,8 +161,8 @@ def copied(begun: Path, tmp_path: Path) -> Path:
     """A run folder that a test may change."""
     import shutil
 
-    shutil.copytree(begun, tmp_path / "nuclei")
-    return tmp_path / "nuclei"
+    shutil.copytree(begun, tmp_path / "nuclei-compose")
+    return tmp_path / "nuclei-compose"
 
 
 def whys(folder: Path) -> list[str]:
