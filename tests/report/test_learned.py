@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from synthgen.neural.watch import Watch
 from synthgen.overlay import Stretch
 from synthgen.report.learned import learned
+from synthgen.report.page import environment
 from synthgen.report.source import OnDisk, load_run
 from synthgen.store import write_all, write_json
 from synthgen.testing import tiny_context, tiny_real
@@ -51,6 +53,16 @@ def test_the_page_says_which_step_was_taken_and_why_it_ended_and_escapes_it(fold
     assert "How paste learned to paint" in page
     assert "The weights of step 200 were taken" in page
     assert "Training ended early: copying: at step 200 &lt;b&gt;" in page
+
+
+def test_a_strip_is_never_wider_than_its_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from synthgen.report import write_report
+
+    monkeypatch.setitem(environment().globals, "strip_width", 100)  # narrower than three pictures side by side
+    write_report(load_run(folder))
+    widths = re.findall(r"--w: ([\d.]+)%", (folder / "report" / "index.html").read_text())
+    assert widths
+    assert set(widths) == {"100.0"}
 
 
 def test_generators_that_learn_nothing_have_no_curves(fabricate) -> None:  # type: ignore[no-untyped-def]
