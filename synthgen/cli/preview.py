@@ -34,7 +34,8 @@ def command(recipe: str, overrides: tuple[str, ...], count: int, output: Path, b
     with Watch(output.parent) as watch:
         made = preview(loaded, count, watch, lambda text: say(f"note: {text}", style="yellow"))
     if not any(m.samples for m in made):
-        raise DataError(f"there is nothing to show yet: {', '.join(m.name for m in made)} train networks first; run "
+        trains = "trains a network" if len(made) == 1 else "train networks"
+        raise DataError(f"there is nothing to show yet: {', '.join(m.name for m in made)} {trains} first; run "
                         f"synthgen run {recipe} --until generate, then this again")
     try:
         write_atomic(output, png_bytes(contact_sheet(made, loaded.recipe.classes, boxes), level=6))
