@@ -37,7 +37,8 @@ def main() -> None:
     base = args.run / "benchmark"
     truth = {hash_image(s.image): s.labels for s in Stored(base / "0-ingest/pool_truth")}
     pool = [s for s in Stored(base / "0-ingest/pool") if hash_image(s.image) in truth]
-    cells = sorted((base / args.size).glob("seed-*"), key=lambda p: int(p.name.split("-")[1]))
+    begun = sorted((base / args.size).glob("seed-*"), key=lambda p: int(p.name.split("-")[1]))
+    cells = [c for c in begun if (c / "arms").is_dir()]  # others have images, and no labeler yet
     if not cells:
         sizes = ", ".join(sorted(p.name for p in base.glob("n-*"))) or "none"
         parser.error(f"{base / args.size} holds no trainings; --size may be: {sizes}")
