@@ -101,6 +101,13 @@ def test_splits_of_class_folders_are_found(tmp_path: Path) -> None:
     assert parts(path) == {"seed": (".", "train", 6), "test": (".", "test", 4)}
 
 
+def test_of_splits_without_a_train_the_one_that_is_left_is_the_seed(tmp_path: Path) -> None:
+    """The whole dataset as seed, beside a split of it as test, would be refused by `validate`, and rightly."""
+    path = written(tmp_path / "x", "yolo", {"val": 6, "test": 4})
+    assert parts(path) == {"seed": (".", "val", 6), "test": (".", "test", 4)}
+    load(recipe_of(path))
+
+
 def test_a_tree_as_roboflow_writes_it_is_yolo_and_no_folder_of_classes(tmp_path: Path) -> None:
     path, tree = written(tmp_path / "x", "yolo", {"train": 4, "val": 3}), tmp_path / "rf"
     for theirs, ours in (("train", "train"), ("valid", "val")):
