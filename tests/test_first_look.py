@@ -17,6 +17,7 @@ from synthgen.cli import main
 from synthgen.errors import DataError
 from synthgen.formats import Reading
 from synthgen.formats.detect import detect, near, open_dataset
+from synthgen.formats.masks import folder_of_masks
 from synthgen.init import look, recipe_for
 from synthgen.recipe.load import load
 from synthgen.store import write_atomic
@@ -155,6 +156,23 @@ def test_two_folders_of_which_one_holds_masks_are_no_classes(tmp_path: Path) -> 
         detect(tmp_path)
     (tmp_path / "GT").rename(tmp_path / "cats")
     assert detect(tmp_path) == "imagefolder"
+
+
+@pytest.mark.parametrize("name", ["masked", "wrong length", "segway", "labelled_ok", "Gtor"])
+def test_a_class_whose_name_only_sounds_like_a_mask_is_a_class(tmp_path: Path, name: str) -> None:
+    for k in range(3):  # cameras number the images of each class from the same number on
+        picture(tmp_path / f"bare/{k}.png")
+        picture(tmp_path / name / f"{k}.png")
+    assert detect(tmp_path) == "imagefolder"
+
+
+@pytest.mark.parametrize("name", ["masks", "Masks_png", "train-labels", "SegmentationClass", "ground truth", "gt2",
+                                  "annotations", "labelIds", "seg_maps"])
+def test_folders_are_told_for_masks_by_the_words_of_their_names(tmp_path: Path, name: str) -> None:
+    for k in range(3):
+        picture(tmp_path / f"photos/{k}.png")
+        picture(tmp_path / name / f"{k}.png", 0)
+    assert folder_of_masks(tmp_path) == ("photos", name)
 
 
 def test_masks_beside_their_images_are_no_unlabelled_images_without_a_word(tmp_path: Path) -> None:
