@@ -67,7 +67,7 @@ class Utility:
         plain = ""
         # Of images that are right or wrong a few alike have no spread to judge by: with labelers that are equally good
         # all of three are lost once in 64 times.
-        yes_or_no = all(np.isin(counts, (0, 1, 2)).all() for pair in pairs for counts in pair)
+        yes_or_no = bool(np.isin([*pairs[0], *pairs[1]], (0, 1, 2)).all())
         gains = sign * (ratio(*pairs[0]) - ratio(*pairs[1]))
         if n < FEW_IMAGES and gain < -margin and not yes_or_no and plainly_worse(gains, margin):
             word, verdict = "HARMS", "fail"
