@@ -16,7 +16,7 @@ from synthgen import plugins
 from synthgen.cli import main
 from synthgen.errors import DataError
 from synthgen.formats import Reading
-from synthgen.formats.detect import detect, near, open_dataset
+from synthgen.formats.detect import detect, format_of, near, open_dataset
 from synthgen.formats.masks import folder_of_masks
 from synthgen.init import look, recipe_for
 from synthgen.recipe.load import load
@@ -181,6 +181,17 @@ def test_masks_beside_their_images_are_no_unlabelled_images_without_a_word(tmp_p
         picture(tmp_path / f"{k}_mask.png", 0)
     with pytest.raises(DataError, match=r"6 images, but no label was found \(images\)(.|\n)*3 images have a namesake"):
         look(tmp_path, None, None)
+
+
+def test_the_yaml_that_is_advised_holds_every_class_and_any_name(tmp_path: Path) -> None:
+    for k in range(60):
+        picture(tmp_path / f"images/{k:02d}.png")
+        text(tmp_path / f"labels/{k:02d}.txt", f"{k // 58} {BOX.partition(' ')[2]}")
+    assert near(tmp_path)[0].endswith('names: ["NAME_OF_0", "NAME_OF_1"]')
+    names = ["car: red", "no, not", "null", "#1", "größer"]
+    text(tmp_path / "classes.txt", "\n".join(names))
+    text(tmp_path / "data.yaml", "\n".join(line.strip() for line in near(tmp_path)[0].split("\n")[1:]))
+    assert format_of(tmp_path).classes(tmp_path) == names
 
 
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("images/train", "labels/train"), ("", "")])
