@@ -140,6 +140,9 @@ def look(data: Path, pool: Path | None, test: Path | None) -> Seen:
     parts = {"seed": seed}
     if len(seed.splits) > 1:
         found = {part: next((n for n in names if seed.splits[n]), None) for part, names in NAMES.items()}
+        if found["seed"] is None:  # what is left is the seed, where it has a name; else nothing can be told apart
+            left = sorted(seed.splits.keys() - set(found.values()))
+            found = found | {"seed": left[0]} if len(left) == 1 and left[0] else {}
         parts |= {part: _part(seed.path, seed.classes, split=name) for part, name in found.items()
                   if name is not None and part not in given}
     parts |= {name: _part(path, seed.classes) for name, path in paths.items() if name not in parts}

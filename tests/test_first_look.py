@@ -16,7 +16,8 @@ from synthgen import plugins
 from synthgen.cli import main
 from synthgen.errors import DataError
 from synthgen.formats import Reading
-from synthgen.formats.detect import detect, near, open_dataset
+from synthgen.formats.detect import detect, format_of, near, open_dataset
+from synthgen.formats.masks import folder_of_masks
 from synthgen.init import look, recipe_for
 from synthgen.recipe.load import load
 from synthgen.store import write_atomic
@@ -101,6 +102,13 @@ def test_splits_of_class_folders_are_found(tmp_path: Path) -> None:
     assert parts(path) == {"seed": (".", "train", 6), "test": (".", "test", 4)}
 
 
+def test_of_splits_without_a_train_the_one_that_is_left_is_the_seed(tmp_path: Path) -> None:
+    """The whole dataset as seed, beside a split of it as test, would be refused by `validate`, and rightly."""
+    path = written(tmp_path / "x", "yolo", {"val": 6, "test": 4})
+    assert parts(path) == {"seed": (".", "val", 6), "test": (".", "test", 4)}
+    load(recipe_of(path))
+
+
 def test_a_tree_as_roboflow_writes_it_is_yolo_and_no_folder_of_classes(tmp_path: Path) -> None:
     path, tree = written(tmp_path / "x", "yolo", {"train": 4, "val": 3}), tmp_path / "rf"
     for theirs, ours in (("train", "train"), ("valid", "val")):
@@ -179,12 +187,40 @@ def test_two_folders_of_which_one_holds_masks_are_no_classes(tmp_path: Path) -> 
     assert detect(tmp_path) == "imagefolder"
 
 
+@pytest.mark.parametrize("name", ["masked", "wrong length", "segway", "labelled_ok", "Gtor"])
+def test_a_class_whose_name_only_sounds_like_a_mask_is_a_class(tmp_path: Path, name: str) -> None:
+    for k in range(3):  # cameras number the images of each class from the same number on
+        picture(tmp_path / f"bare/{k}.png")
+        picture(tmp_path / name / f"{k}.png")
+    assert detect(tmp_path) == "imagefolder"
+
+
+@pytest.mark.parametrize("name", ["masks", "Masks_png", "train-labels", "SegmentationClass", "ground truth", "gt2",
+                                  "annotations", "labelIds", "seg_maps"])
+def test_folders_are_told_for_masks_by_the_words_of_their_names(tmp_path: Path, name: str) -> None:
+    for k in range(3):
+        picture(tmp_path / f"photos/{k}.png")
+        picture(tmp_path / name / f"{k}.png", 0)
+    assert folder_of_masks(tmp_path) == ("photos", name)
+
+
 def test_masks_beside_their_images_are_no_unlabelled_images_without_a_word(tmp_path: Path) -> None:
     for k in range(3):
         picture(tmp_path / f"{k}.png")
         picture(tmp_path / f"{k}_mask.png", 0)
     with pytest.raises(DataError, match=r"6 images, but no label was found \(images\)(.|\n)*3 images have a namesake"):
         look(tmp_path, None, None)
+
+
+def test_the_yaml_that_is_advised_holds_every_class_and_any_name(tmp_path: Path) -> None:
+    for k in range(60):
+        picture(tmp_path / f"images/{k:02d}.png")
+        text(tmp_path / f"labels/{k:02d}.txt", f"{k // 58} {BOX.partition(' ')[2]}")
+    assert near(tmp_path)[0].endswith('names: ["NAME_OF_0", "NAME_OF_1"]')
+    names = ["car: red", "no, not", "null", "#1", "größer"]
+    text(tmp_path / "classes.txt", "\n".join(names))
+    text(tmp_path / "data.yaml", "\n".join(line.strip() for line in near(tmp_path)[0].split("\n")[1:]))
+    assert format_of(tmp_path).classes(tmp_path) == names
 
 
 @pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("images/train", "labels/train"), ("", "")])

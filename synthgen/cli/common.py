@@ -85,13 +85,26 @@ def run_argument(function: F) -> F:
 def run_folder_of(run: str, overrides: Sequence[str] = ()) -> Path:
     """The run folder that a person means: the folder itself, or the one of a recipe.
 
-    Raises: RecipeError when it is neither.
+    Raises: RecipeError when it is neither; UsageError as `made_by`.
     """
     from synthgen.recipe.load import load
     from synthgen.run import run_folder
 
+    return made_by(run, overrides) or run_folder(load(run, overrides))
+
+
+def made_by(run: str, overrides: Sequence[str]) -> Path | None:
+    """The folder, if it is one that a run made; None of a recipe.
+
+    Raises: UsageError where keys are to be set in a folder, whose recipe is settled: they would be lost.
+    """
     folder = Path(run)
-    return folder.absolute() if (folder / "recipe.resolved.json").is_file() else run_folder(load(run, overrides))
+    if not (folder / "recipe.resolved.json").is_file():
+        return None
+    if overrides:
+        raise click.UsageError(f"-S sets keys of a recipe, and {run} is the folder of a run, whose recipe stands: "
+                               "leave -S out, or give the recipe")
+    return folder.absolute()
 
 
 def json_option(function: F) -> F:

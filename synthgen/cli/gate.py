@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from synthgen.cli.common import beside, json_option, overrides_option, print_json, run_argument, say
+from synthgen.cli.common import beside, json_option, made_by, overrides_option, print_json, run_argument, say
 from synthgen.types import Json
 
 if TYPE_CHECKING:
@@ -37,21 +37,21 @@ def command(run: str, overrides: tuple[str, ...], junit: Path | None, markdown: 
 def finished(run: str, overrides: Sequence[str]) -> tuple[Job, Json]:
     """A recipe's run, or the one in a folder, and its verdict.
 
-    Raises: DataError when what the recipe says now was not judged.
+    Raises: DataError when what the recipe says now was not judged; UsageError as `made_by`.
     """
     from synthgen.errors import DataError
     from synthgen.recipe.load import load
     from synthgen.report.source import OnDisk, load_run
     from synthgen.run import job_of
 
-    folder = Path(run)
-    if not (folder / "recipe.resolved.json").is_file():
+    folder = made_by(run, overrides)
+    if folder is None:
         job = job_of(load(run, overrides))
         return job, judged(job, run)
-    job = load_run(folder.absolute())
+    job = load_run(folder)
     verdict = OnDisk(job).verdict()
     if verdict is None:
-        raise DataError(f"{folder}: the run is not finished; give its recipe to synthgen run")
+        raise DataError(f"{run}: the run is not finished; give its recipe to synthgen run")
     return job, verdict
 
 

@@ -43,8 +43,10 @@ from synthgen.store import write_json
 from synthgen.types import Json, Labels, Sample
 
 IGNORE = {"instance": 65_535, "class": 255}                         # ids of ignored pixels
-CALLED = re.compile("mask|label|annot|seg|gt|truth", re.IGNORECASE)  # how people call folders of masks
-LOOKED, NAMED = 20, 8                                      # masks that are opened for a hint, and numbers it names
+LOOKED, NAMED = 20, 8  # masks that are opened for a hint, and numbers it names
+# How people call folders of masks: by one of these words, not by a part of one (masked, length, segway are classes).
+CALLED = re.compile("masks?|labels?|anno|annots?|annotations?|seg|segs|segmentations?|gt|truth|groundtruth")
+WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 TAILS = ("_mask", "_masks", "_label", "_labels", "_seg", "_gt", "-mask", "_cp_masks")
 MEANING = ('Where each number is an object, write {"classes": ["NAME"]} into instances.json; where it is a class, '
            '{"1": "NAME"} into classes.json ({"255": "NAME"} for masks of 0 and 255)')
@@ -203,7 +205,7 @@ def folder_of_masks(path: Path) -> tuple[str, str] | None:
     """The only two folders here, where they hold images of the same names and one is called as masks are: that one
     last."""
     folders = [p for p in sorted(path.iterdir()) if p.is_dir()]
-    masks = [p.name for p in folders if CALLED.search(p.name)]
+    masks = [p.name for p in folders if any(CALLED.fullmatch(word.lower()) for word in WORD.findall(p.name))]
     if len(masks) != 1:
         return None
     held = {p.name: stems for p in folders if (stems := {q.stem for q in list_images(p)})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -38,7 +39,7 @@ from synthgen.types import Json, Sample, Size
 KEYS = ("train", "val", "validation", "test", "unlabelled")
 WRITTEN_AS = {"train": "train", "training": "train", "unlabelled": "train", "val": "val", "valid": "val",
               "validation": "val", "dev": "val", "test": "test", "testing": "test"}  # fmt: skip
-LOOKED_AT, MOST_CLASSES = 50, 1000  # texts without a data.yaml; classes that these may have
+LOOKED_AT, MOST_CLASSES = 50, 1000  # texts of which one must be labels, without a data.yaml; classes of labels
 HOLDS: dict[str, frozenset[Part]] = {
     "segment": frozenset({"instances", "masks", "boxes", "empty", "split"}),
     "detect": frozenset({"instances", "boxes", "empty", "split"}),
@@ -76,16 +77,17 @@ class Yolo:
         """What a folder lacks to be of this format, and what to do; "" where it is not near."""
         if not path.is_dir() or self.matches(path):
             return ""
-        numbers = [n for file in sorted(path.rglob("*.txt"))[:LOOKED_AT] if (n := _highest_class(file)) is not None]
-        if not numbers:
+        texts = sorted(path.rglob("*.txt"))
+        if all(_highest_class(file) is None for file in texts[:LOOKED_AT]):
             return ""
+        numbers = [n for file in texts if (n := _highest_class(file)) is not None]  # the last may show a class more
         inside = path / "images"
         splits = [key for key in KEYS if (inside / key).is_dir()]
         where = [f"{key}: images/{key}" for key in splits] or ["train: images" if inside.is_dir() else "train: ."]
         listed = next((path / name for name in ("classes.txt", "obj.names") if (path / name).is_file()), None)
         names = listed.read_text(encoding="utf-8", errors="replace").split("\n") if listed else []
         names = [n.strip() for n in names if n.strip()] or [f"NAME_OF_{k}" for k in range(max(numbers) + 1)]
-        about = "".join(f"\n    {line}" for line in (*where, f"names: [{', '.join(names)}]"))
+        about = "".join(f"\n    {line}" for line in (*where, f"names: {json.dumps(names, ensure_ascii=False)}"))
         return f"labels like YOLO's are here, and data.yaml is not. Write into {path / 'data.yaml'}:{about}"
 
     def classes(self, path: Path) -> list[str]:

@@ -89,7 +89,7 @@ def _parted(core: Mask, high: Mask) -> NDArray[np.int32]:
     count, deep, stats, _ = cv2.connectedComponentsWithStats((core & high).view(np.uint8), connectivity=4)
     deep[np.isin(deep, np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < FEWEST))] = 0
     marks = np.where(np.isin(parts, parts[deep > 0]), deep, np.where(core, parts + count, 0))
-    return _grown(marks, core, sum(core.shape))
+    return _grown(marks, core, core.size)
 
 
 def _of_class(ids: NDArray[np.int32], scale: float) -> NDArray[np.float32]:

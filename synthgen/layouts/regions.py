@@ -47,7 +47,7 @@ def parted(sample: Sample) -> Sample:
     if labels is None or labels.masks is None or not len(labels):
         return sample
     found = [(k, part) for k, rle in enumerate(labels.masks) for part in parts_of(rle, labels)]
-    rows, masks = np.asarray([k for k, _ in found]), tuple(part for _, part in found)
+    rows, masks = np.asarray([k for k, _ in found], np.int64), tuple(part for _, part in found)
     assert labels.states is not None
     boxes = rle_boxes(masks, labels.size)
     apart = Labels(labels.size, labels.classes[rows], boxes, masks, truncated=touches_border(boxes, labels.size),

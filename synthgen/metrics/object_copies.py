@@ -23,6 +23,7 @@ SMALLEST = 8  # px of the longer side, below which all objects look alike
 OUTLINE = 3.0  # how much a pixel of another shape weighs, in sd of the texture
 NEAR = 0.05  # of real objects are as near to another image's as what is called near
 MOST = 2000  # objects of a side that are compared
+SAME = 1e-9  # how much two sums of the same squares may differ, relatively
 FEWEST = 20  # seed objects that the bar needs
 FEWEST_IMAGES = 3  # seed images: without one of them there must be two to be near to
 
@@ -104,8 +105,9 @@ def nearness(synthetic: Objects, seed: Objects, rng: np.random.Generator) -> Nea
     the distances of the seed's objects to the nearest of another image. So that synthetic objects have as many to be
     near to, each is compared once without each of the N seed images, and counts as the share of the comparisons in
     which it is near; a copy is in all but one. Without copies the expected value is the share of all real objects that
-    are below the bar, which, were objects independent, would be drawn from Beta(k, n + 1 − k) for the k-th smallest of
-    n (order statistics: David & Nagaraja 2003, §2.5).
+    are below the bar. Were the n distances independent, that would be drawn from Beta(k, n + 1 − k) for the k-th
+    smallest (order statistics: David & Nagaraja 2003, §2.5); but the nearest objects are each other's nearest, and give
+    one distance twice. Of k that are m different ones, each counts for k / m: Beta(m, n·m / k + 1 − m).
     rng: for the interval.
     Raises: ValueError for fewer than FEWEST seed objects or FEWEST_IMAGES seed images with objects.
     """
@@ -120,17 +122,18 @@ def nearness(synthetic: Objects, seed: Objects, rng: np.random.Generator) -> Nea
     for i, rows in enumerate(own):
         among[rows, i] = np.inf
     real = np.sort(among.min(1))
-    k = max(1, int(NEAR * len(real)))
-    bar = real[k - 1]
+    # The k smallest, and what is equal to the last of them but for rounding.
+    k = int((real <= real[max(1, int(NEAR * len(real))) - 1] * (1 + SAME)).sum())
+    bar, different = real[k - 1], 1 + int((np.diff(real[:k]) > SAME * real[1:k]).sum())
     first, second = np.partition(to, 1, axis=1)[:, :2].T
     N = len(there)
     near = np.where(second <= bar, 1.0, np.where(first <= bar, (N - 1) / N, 0.0))
     top, bottom = (np.bincount(synthetic.image, weights, synthetic.images) for weights in (near, None))
     value, (low, high) = ratio_interval(top, bottom, rng, empty=0.0, limits=(0.0, 1.0))
-    return Nearness(value, (max(0.0, low), min(1.0, high)), _beta(k, len(real)), near)
+    return Nearness(value, (max(0.0, low), min(1.0, high)), _beta(different, len(real) * different / k), near)
 
 
-def _beta(k: int, n: int) -> tuple[float, float]:
+def _beta(k: int, n: float) -> tuple[float, float]:
     """The middle 95 % of Beta(k, n + 1 − k)."""
     from scipy.special import betaincinv
 

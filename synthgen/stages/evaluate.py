@@ -38,7 +38,7 @@ from synthgen.stages.losses import losses_of
 from synthgen.store import Stored, read_json, write_all, write_json
 from synthgen.types import Dataset, Evidence, Json, Labeler, Labels, Origin, Task
 
-CODE = 5
+CODE = 6
 METRICS: dict[Task, tuple[str, ...]] = {
     "instances": ("dice", "ap50", "count_error"),
     "segment": ("dice",),

@@ -127,12 +127,13 @@ def sorted_out(labels: Labels, rules: Label) -> Labels:
 
 
 def measured(labels: Labels) -> Labels:
-    """Sorted-out labels as they are scored: of boxes without masks, which a labeler also names for people where it is
-    hardly sure, those that are at least as likely right as wrong."""
+    """Sorted-out labels as they are scored: what is accepted, since it goes out; of other boxes without masks, which a
+    labeler also names for people where it is hardly sure, those that are at least as likely right as wrong."""
     if labels.masks is not None or labels.scores is None or labels.states is None:
         return labels
     states = zip(labels.states, labels.scores, strict=True)
-    return replace(labels, states=tuple("ignored" if score < 0.5 else state for state, score in states))
+    return replace(labels, states=tuple("ignored" if state == "to_review" and score < 0.5 else state
+                                        for state, score in states))
 
 
 def settled(labels: Labels) -> Labels:

@@ -21,7 +21,7 @@ from synthgen.stages.doubt import doubt_of
 from synthgen.store import Stored, write_json
 from synthgen.types import Dataset, Json, Labeler, Labels, Probabilistic, Strategy
 
-CODE = 2
+CODE = 3
 CHUNK = 64  # images held at a time
 NAME = "5-queue"
 WORDS = {
@@ -102,7 +102,8 @@ def _class_of(labels: Labels | None) -> int:
 
 
 def _disagreement(job: Job, pool: Stored) -> list[float]:
-    """1 − how far the labels of each member of the committee agree with the labeler's, averaged over the members.
+    """1 − how far the labels of each member of the committee agree with the labeler's, averaged over the members; boxes
+    that neither believes in are no disagreement.
 
     Raises: DataError without a committee.
     """
@@ -116,7 +117,7 @@ def _disagreement(job: Job, pool: Stored) -> list[float]:
             mine = pool.labels(k)
             assert mine is not None
             same = float(found.image_class == mine.image_class) if mine.image_class is not None else \
-                value_of([score_image(found, mine)], "ap50")
+                value_of([score_image(found, label.measured(mine))], "ap50")
             total[k] += 1 - same
     return list(total / len(members))
 

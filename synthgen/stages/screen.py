@@ -24,7 +24,7 @@ from synthgen.stages.losses import losses_of
 from synthgen.store import Subset, read_json, write_atomic, write_json
 from synthgen.types import Dataset, Evidence, Flag, Json, Measurement
 
-CODE = 4
+CODE = 5
 QUARANTINE, VERDICT = "2-screen/quarantine", "2-screen/verdict"
 
 

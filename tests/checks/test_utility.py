@@ -124,6 +124,24 @@ def test_by_chance_four_images_alarm_hardly_ever():
     assert sum(plainly_worse(RNG(k).normal(0, 0.1, 4), 0.0) for k in range(4000)) <= 12
 
 
+def test_images_that_are_right_or_wrong_tell_too_little_when_they_are_few():
+    """Equally good labelers lose on all of three images once in 64 times; of hundreds of objects never."""
+    right, wrong = ([record(0, 0, correct=c) for _ in range(3)] for c in (1, 0))
+    classes = run({"mixed": {"per_image": wrong}, "real": {"per_image": right}}, "classify")["accuracy"]
+    assert (classes.value, classes.verdict) == (-1, "inconclusive")
+    found, lost = ([record(n, 300 - n) for _ in range(3)] for n in (300, 0))
+    assert run({"mixed": {"per_image": lost}, "real": {"per_image": found}})["ap50"].verdict == "fail"
+
+
+def test_a_gain_over_all_images_is_no_plain_harm_though_each_image_loses_a_little():
+    """Found of ten, beside 90 false ones, against one beside ten: less in each image, and more over all of them."""
+    real = [record(10, 0, 90)] * 2 + [record(90, 0, 10)] * 2
+    mixed = [record(1, 9, 10)] * 2 + [record(85, 5, 10)] * 2
+    m = run({"mixed": {"per_image": mixed}, "real": {"per_image": real}})["ap50"]
+    assert m.value > 0.2
+    assert m.verdict == "inconclusive"
+
+
 def test_a_labeler_that_gets_nothing_right_is_said():
     nothing = [record(0, 5) for _ in range(6)]
     some = [record(3, 2) for _ in range(6)]

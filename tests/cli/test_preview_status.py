@@ -7,10 +7,12 @@ import os
 import socket
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from synthgen.cli import common, main
+from synthgen.cli.gate import command as gate_command
 from synthgen.cli.preview import command as preview_command
 from synthgen.cli.report import command as report_command
 from synthgen.cli.status import command as status_command
@@ -106,6 +108,13 @@ def test_status_reads_only(begun: Path) -> None:
     call(status_command, str(begun), "--json")
     call(status_command, "nuclei-compose", "-S", f"run.out={begun.parent}")
     assert state() == before
+
+
+@pytest.mark.parametrize("command", [status_command, report_command, gate_command])
+def test_keys_set_for_the_folder_of_a_run_are_refused_and_not_lost(begun: Path, command: click.Command) -> None:
+    result = CliRunner().invoke(command, [str(begun), "-S", "no.such.key=1"])
+    assert result.exit_code == 2
+    assert "-S sets keys of a recipe, and " in result.stderr
 
 
 def test_status_tells_a_process_that_works_from_one_that_was_killed(begun: Path) -> None:

@@ -278,6 +278,15 @@ def test_what_goes_to_a_person_is_scored_where_it_is_more_likely_right_than_wron
     assert measured(doubtful) is doubtful
 
 
+def test_a_box_that_is_accepted_is_scored_however_unsure_it_is() -> None:
+    """With `accept` below a half it goes out as a label, and what goes out must be measured."""
+    boxes = np.array([[10, 10, 30, 30], [40, 10, 60, 26]], np.float32)
+    found = sorted_out(Labels((64, 64), np.zeros(2, np.int64), boxes, scores=np.array([0.4, 0.2], np.float32)),
+                       Label(accept=0.3, ignore=0.1))
+    assert measured(found).states == ("accepted", "ignored")
+    assert score_image(measured(found), Labels((64, 64), np.array([0]), boxes[:1]))["tp"] == 1
+
+
 def test_ignored_pixels_and_doubtful_boxes_say_nothing() -> None:
     sample = boxes_alone(tiny_real(1, seed=3)[0])
     assert sample.labels is not None

@@ -226,6 +226,18 @@ def test_one_class_that_takes_nearly_all_rings_the_alarm() -> None:
     assert not even.rung
 
 
+def test_a_handful_of_boxes_of_one_class_takes_nothing_all() -> None:
+    """Where objects are rare, a fifth of the steps may name one or two."""
+    rare = Watch([0.01, 0.01], [0.7, 0.3], 100)
+    none, one = torch.zeros(8, 2, dtype=torch.int64), torch.tensor([0, 1])
+    for step in range(60):
+        rare.see(none, one if step % 4 == 0 else 0 * one)
+    assert not rare.rung
+    for _ in range(20):
+        rare.see(none, one)
+    assert rare.rung
+
+
 def test_shares_say_what_was_named_and_kept_since_they_were_last_asked() -> None:
     guard = Watch([0.5, 0.5], [0.5, 0.5], 100)
     see(guard, [0, 0, 0, 1], certain=False)

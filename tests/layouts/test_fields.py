@@ -192,6 +192,17 @@ def test_a_ditch_that_a_network_left_open_still_parts_two_objects() -> None:
     assert all(abs(np.count_nonzero(o.mask) - 256) <= 2 for o in found)
 
 
+def test_a_thin_object_with_a_thick_end_comes_back_however_long_it_winds() -> None:
+    """A vessel that runs to and fro is longer than the image is high and wide."""
+    field = np.full((1, 41, 41), -1, np.float32)
+    for k, y in enumerate(range(1, 41, 4)):
+        field[0, y, 1:40] = 0.1
+        field[0, y : y + 5 if y < 37 else y + 1, 39 if k % 2 == 0 else 1] = 0.1
+    field[0, :3, :3] = 1
+    (one,) = layout_of(field, 1.0).objects
+    assert int(one.mask.sum()) == int((field > 0).sum())
+
+
 def test_a_steep_outline_is_no_ditch() -> None:
     ids = np.zeros((24, 24), np.int32)
     ids[6:18, 6:18] = 1

@@ -95,6 +95,13 @@ def test_parts_are_the_whole_and_specks_are_ignored() -> None:
     assert int(areas([few.ignore], few.size)[0]) == 1
 
 
+def test_masks_without_a_pixel_have_no_parts() -> None:
+    nothing = labels_from_masks(np.zeros((1, 20, 20), bool), [0])
+    labels = parted(Sample("x", np.zeros((20, 20, 3), np.uint8), nothing)).labels
+    assert labels is not None
+    assert len(labels) == 0
+
+
 def test_together_things_show_as_much_as_they_do_apart() -> None:
     masks = np.zeros((3, 20, 20), bool)
     masks[0, 0:4, 0:5], masks[1, 10:12, 0:5], masks[2, 15:18, 15:18] = True, True, True

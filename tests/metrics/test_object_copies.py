@@ -78,6 +78,17 @@ def test_real_objects_of_their_own_are_as_near_as_chance_has_it() -> None:
     assert float(np.mean(values)) == pytest.approx(2 / 46, abs=0.03)
 
 
+def test_twins_that_are_each_others_nearest_count_as_one_distance() -> None:
+    """Of 24 objects in 12 pairs the bar is the smallest of 12 distances, and not the smallest or second of 24."""
+    rows = np.zeros((24, 1024), np.float32)
+    for k in range(12):
+        rows[2 * k :, k] = 100
+        rows[2 * k + 1, 500] = 1 + k
+    seed = Objects(rows, np.tile([0, 1, 2], 8), 3)
+    found = nearness(seed, seed, rng_of(0))
+    assert found.chance == pytest.approx((1 - 0.975 ** (1 / 12), 1 - 0.025 ** (1 / 12)))
+
+
 def test_objects_turned_moved_and_dimmed_are_still_copies() -> None:
     found = nearness(cut_objects(copies_of(1, 7, 12)), cut_objects(pictures("seed", 1, 5)), rng_of(0))
     assert found.value == pytest.approx(4 / 5, abs=0.05)  # a copy is near in all comparisons but the one without it

@@ -13,7 +13,8 @@ from synthgen.types import Json, Mixture, Size
 from synthgen_labeler.data import truth_of
 
 EXPECTED = 10  # a class is missed where the labels let expect this many images with it, and none came
-NEARLY_ALL, AT_MOST = 0.95, 0.5  # one class takes all where over 95 % are named so, but under half of the labels
+# One class takes all where over 95 % are named so, of EXPECTED at least, but under half of the labels.
+NEARLY_ALL, AT_MOST = 0.95, 0.5
 LOOKED_AT = 256
 
 
@@ -63,7 +64,7 @@ class Watch(nn.Module):
             if images[c] == 0 and self.shows[c] * shown >= EXPECTED:
                 self._of("missing").fill_(c)
                 return
-            if amounts[c] > NEARLY_ALL * sum(amounts) and self.shares[c] < AT_MOST:
+            if sum(amounts) >= EXPECTED and amounts[c] > NEARLY_ALL * sum(amounts) and self.shares[c] < AT_MOST:
                 self._of("taking_all").fill_(c)
                 return
 
